@@ -1,0 +1,47 @@
+"""The declarative base, the engine and the session factory."""
+
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+Sessions = sessionmaker[Session]
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+# Both ends of a silent network must notice within seconds, or a lease outlives its holder's link.
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "connect_timeout": 5,  # seconds
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+
+
+def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockkeeper") -> Engine:
+    """An engine for ``url`` (driver named, see ``settings.psycopg2_url``); connects lazily."""
+    connect_args: dict[str, Any] = {**KEEPALIVES, "application_name": application_name}
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,  # seconds
+        pool_pre_ping=True,
+        connect_args=connect_args,
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    return sessionmaker(engine, expire_on_commit=False)

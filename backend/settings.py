@@ -1,0 +1,142 @@
+"""What the environment says. Read once, at a process's start, and passed down from there."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it and what was expected."""
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+class Settings(BaseSettings):
+    """Every variable Lockkeeper reads. ``docs/configuration.md`` documents each; a test compares.
+
+    Durations are given in seconds and sizes in bytes.
+    """
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
+
+    # Database
+    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    listen_database_url: SecretStr | None = Field(None, alias="LISTEN_DATABASE_URL")
+    database_pool_size: int = Field(10, alias="DATABASE_POOL_SIZE", ge=1, le=100)
+
+    # API
+    jwt_secret: SecretStr | None = Field(None, alias="JWT_SECRET")
+    jwt_issuer: str = Field("lockkeeper", alias="JWT_ISSUER", min_length=1)
+    access_token_ttl: Seconds = Field(seconds(900), alias="ACCESS_TOKEN_TTL", le=seconds(900))
+    refresh_token_ttl: Seconds = Field(seconds(7 * 86400), alias="REFRESH_TOKEN_TTL")
+    api_host: str = Field("127.0.0.1", alias="API_HOST")
+    api_port: int = Field(8000, alias="API_PORT", ge=0, le=65535)
+    api_threads: int = Field(8, alias="API_THREADS", ge=1, le=256)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), alias="CORS_ORIGINS")
+    max_content_length: int = Field(20 * 1024 * 1024, alias="MAX_CONTENT_LENGTH", ge=1024)
+    login_rate_per_minute: int = Field(10, alias="LOGIN_RATE_PER_MINUTE", ge=1)
+    upload_rate_per_minute: int = Field(30, alias="UPLOAD_RATE_PER_MINUTE", ge=1)
+
+    # Packages
+    source_repository_url: str | None = Field(None, alias="SOURCE_REPOSITORY_URL")
+    source_repository_cdns: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), alias="SOURCE_REPOSITORY_CDNS"
+    )
+    source_ca_file: Path | None = Field(None, alias="SOURCE_CA_FILE")
+    source_token: SecretStr | None = Field(None, alias="SOURCE_TOKEN")
+    target_repository_url: str | None = Field(None, alias="TARGET_REPOSITORY_URL")
+    internal_scopes: Annotated[tuple[str, ...], NoDecode] = Field((), alias="INTERNAL_SCOPES")
+    package_cache_dir: Path = Field(Path(".lockkeeper/cache"), alias="PACKAGE_CACHE_DIR")
+    download_timeout: Seconds = Field(seconds(120), alias="DOWNLOAD_TIMEOUT")
+    download_max_bytes: int = Field(100 * 1024 * 1024, alias="DOWNLOAD_MAX_BYTES", ge=1024)
+    vetting_max_age: Seconds = Field(seconds(7 * 86400), alias="VETTING_MAX_AGE")
+    osv_path: Path | None = Field(None, alias="OSV_PATH")
+    osv_path_complete: bool = Field(False, alias="OSV_PATH_COMPLETE")
+    osv_api_url: str | None = Field(None, alias="OSV_API_URL")
+    advisory_max_age: Seconds = Field(seconds(86400), alias="ADVISORY_MAX_AGE")
+    trivy_binary: str | None = Field(None, alias="TRIVY_BINARY")
+    trivy_url: str | None = Field(None, alias="TRIVY_URL")
+    trivy_timeout: Seconds = Field(seconds(300), alias="TRIVY_TIMEOUT")
+    trivy_max_retries: int = Field(3, alias="TRIVY_MAX_RETRIES", ge=0, le=20)
+
+    # Worker
+    worker_type: str = Field("all", alias="WORKER_TYPE")
+    worker_name: str | None = Field(None, alias="WORKER_NAME")
+    worker_sleep_interval: Seconds = Field(seconds(10), alias="WORKER_SLEEP_INTERVAL")
+    worker_max_packages_per_cycle: int = Field(
+        5, alias="WORKER_MAX_PACKAGES_PER_CYCLE", ge=1, le=1000
+    )
+    worker_stall_timeout: Seconds = Field(seconds(1800), alias="WORKER_STALL_TIMEOUT")
+    worker_concurrency: int = Field(8, alias="WORKER_CONCURRENCY", ge=1, le=256)
+    worker_grace_period: Seconds = Field(seconds(25), alias="WORKER_GRACE_PERIOD")
+    lease_ttl: Seconds = Field(seconds(12), alias="LEASE_TTL", ge=seconds(2))
+
+    # Logs
+    log_level: str = Field("INFO", alias="LOG_LEVEL")
+    log_format: str = Field("human", alias="LOG_FORMAT", pattern="^(human|json)$")
+
+    @field_validator("cors_origins", "source_repository_cdns", "internal_scopes", mode="before")
+    @classmethod
+    def _comma_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator(
+        "access_token_ttl", "refresh_token_ttl", "download_timeout", "vetting_max_age",
+        "advisory_max_age", "trivy_timeout", "worker_sleep_interval", "worker_stall_timeout",
+        "worker_grace_period", "lease_ttl", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _in_seconds(cls, value: Any) -> Any:
+        return timedelta(seconds=TypeAdapter(float).validate_python(value)) if isinstance(
+            value, str | int | float
+        ) else value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """Read the environment.
+
+        Raises:
+            SettingsError: one line that names every wrong variable; never its value.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+                for item in error.errors()
+            )
+            raise SettingsError(f"wrong setting: {wrong}") from None
+
+    def require_database_url(self) -> str:
+        """The SQLAlchemy URL of the database, always with the psycopg2 driver named."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set: give postgresql://user:password@host/name")
+        return psycopg2_url(self.database_url.get_secret_value())
+
+
+def psycopg2_url(url: str) -> str:
+    """Name the driver: a bare ``postgresql://`` means psycopg 3 to SQLAlchemy 2.1.
+
+    Raises:
+        SettingsError: it is not a PostgreSQL URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError("DATABASE_URL is not a URL: give postgresql://user:password@host/name") from None
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise SettingsError("DATABASE_URL must be a postgresql:// URL")
+    return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
