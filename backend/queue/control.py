@@ -1,0 +1,55 @@
+"""What people do to rows and queues: requeue, cancel, pause, resume."""
+
+from collections.abc import Collection
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from backend.queue import sql
+from backend.queue.fleet import QueuePause
+from backend.queue.lifecycle import PROCESSING_FAILURES, Queue
+
+
+def requeue(
+    session: Session,
+    queue: Queue,
+    ids: Collection[int],
+    *,
+    failures: Collection[str] = PROCESSING_FAILURES,
+) -> list[int]:
+    """Make failed rows ready again, from the first stage, with all their attempts.
+
+    Only rows whose ``failure`` is in ``failures``; by default what failed in processing, never
+    what a policy or a person refused. Idempotent: a row that is no longer failed is left alone.
+
+    Returns:
+        The ids that became ready.
+    """
+    params = {"ids": sorted(ids), "failures": list(failures)}
+    return sorted(session.scalars(sql.requeue(queue), params))
+
+
+def cancel(session: Session, queue: Queue, ids: Collection[int], *, why: str) -> list[int]:
+    """End rows that wait or run. A running one stops at its worker's next write.
+
+    Returns:
+        The ids that were cancelled; the others had ended already.
+    """
+    return sorted(session.scalars(sql.end_by_person(queue), {"ids": sorted(ids), "why": why}))
+
+
+def pause(
+    session: Session, queue: Queue, *, by: str, partition: str = "", reason: str | None = None
+) -> None:
+    """Claims leave the queue (or one partition of it) alone from now on; running rows finish."""
+    values = {"queue": queue.name, "partition": partition, "paused_by": by, "reason": reason}
+    session.execute(insert(QueuePause).values(values).on_conflict_do_nothing())
+
+
+def resume(session: Session, queue: Queue, *, partition: str = "") -> None:
+    session.execute(
+        delete(QueuePause).where(
+            QueuePause.queue == queue.name, QueuePause.partition == partition
+        )
+    )

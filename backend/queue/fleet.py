@@ -1,0 +1,67 @@
+"""Who works: the table of workers with their heartbeats; and which queues are paused."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ARRAY, Integer, Text, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from backend.db import Base
+from backend.queue.claimable import Timestamp
+
+
+class Worker(Base):
+    """One worker process. Alive = heartbeat younger than :data:`ALIVE`."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    hostname: Mapped[str]
+    pid: Mapped[int] = mapped_column(Integer)
+    version: Mapped[str]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    held: Mapped[int] = mapped_column(Integer, server_default="0")
+    draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    heartbeat_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+class QueuePause(Base):
+    """A queue, or one partition of it ('' = all), that claims leave alone until resumed."""
+
+    __tablename__ = "queue_pauses"
+
+    queue: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    paused_by: Mapped[str]
+    reason: Mapped[str | None]
+    paused_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+ALIVE = timedelta(seconds=15)
+FORGOTTEN = timedelta(hours=24)
+
+
+def beat(session: Session, worker: Worker) -> None:
+    """Say that ``worker`` lives; the first beat registers it. Forgets those long gone."""
+    known = {
+        "hostname": worker.hostname, "pid": worker.pid, "version": worker.version,
+        "queues": worker.queues, "held": worker.held, "draining": worker.draining,
+        "heartbeat_at": func.clock_timestamp(),
+    }  # fmt: skip
+    statement = insert(Worker).values(name=worker.name, **known)
+    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=known))
+    session.execute(delete(Worker).where(Worker.heartbeat_at < func.now() - FORGOTTEN))
+
+
+def leave(session: Session, name: str) -> None:
+    """The worker stopped cleanly."""
+    session.execute(delete(Worker).where(Worker.name == name))
+
+
+def alive(session: Session, queue: str | None = None) -> list[Worker]:
+    """Workers whose heartbeat is fresh; only those that serve ``queue`` where one is named."""
+    living = select(Worker).where(Worker.heartbeat_at > func.now() - ALIVE)
+    if queue is not None:
+        living = living.where(Worker.queues.any(queue))
+    return list(session.scalars(living.order_by(Worker.name)))

@@ -1,0 +1,121 @@
+"""What a worker does with a row: steps attached to a queue's stages, and what they answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from backend.queue.leases import Lease
+from backend.queue.lifecycle import Queue, Stage
+
+GRACE: Final = timedelta(seconds=30)
+"""How long past a step's hard limit a row may go without progress before it is reaped."""
+
+
+class Isolation(Enum):
+    """Where a step runs."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+    """Its own process with time and memory limits: for what opens a stranger's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step finished; ``result`` is what its ``save`` writes."""
+
+    result: BaseModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Policy refuses the row: it ends in ``failed`` with ``failure = policy``."""
+
+    reason: str
+    result: BaseModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """Not now: ready again after ``delay``, no attempt burnt."""
+
+    delay: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """The step's inputs are gone (bytes on another host): start again from the first stage."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Done | Reject | Snooze | Rewind
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Work for one stage.
+
+    Args:
+        stage: the stage's name in the queue's lifecycle.
+        run: ``run(snapshot, tools) -> Outcome``, outside any transaction; may run twice for one
+            row. With ``PROCESS`` it is a module-level ``run(snapshot) -> BaseModel`` whose
+            model comes back as ``Done(result)``; the child has neither tools nor database.
+        save: ``save(session, lease, result)`` writes the domain rows inside the fenced commit.
+        timeout: hard limit of one run.
+        memory: address space of the child in bytes; PROCESS only.
+        result: the model a child's answer is validated against; PROCESS only.
+    """
+
+    stage: str
+    run: Callable[..., Any]
+    save: Callable[[Session, Lease, Any], None] | None = None
+    timeout: timedelta = timedelta(minutes=5)
+    isolation: Isolation = Isolation.THREAD
+    memory: int = 512 * 1024 * 1024
+    result: type[BaseModel] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.isolation is Isolation.PROCESS) != (self.result is not None):
+            raise ValueError(f"step {self.stage}: exactly a PROCESS step names its result model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A queue with a step for each of its stages.
+
+    ``load(session, row_id)`` reads what the next step needs, in a short transaction of its own.
+    ``batch`` rows are claimed at most at a time.
+    """
+
+    queue: Queue
+    steps: tuple[Step, ...]
+    load: Callable[[Session, int], Any]
+    tools: Any = None
+    batch: int = 10
+    _by_stage: Mapping[str, Step] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_stage = {step.stage: step for step in self.steps}
+        if list(by_stage) != [stage.name for stage in self.queue.stages]:
+            raise ValueError(
+                f"pipeline {self.queue.name}: steps {list(by_stage)} do not match the stages"
+            )
+        object.__setattr__(self, "_by_stage", by_stage)
+
+    def step(self, stage: Stage) -> Step:
+        return self._by_stage[stage.name]
+
+    def horizons(self, stall_timeout: timedelta) -> dict[str, timedelta]:
+        """For each held status the longest time a row may go without progress."""
+        longest: dict[str, timedelta] = {}
+        for stage in self.queue.stages:
+            limit = max(stall_timeout, self.step(stage).timeout + GRACE)
+            for status in filter(None, (stage.status, stage.leaves)):
+                longest[status] = max(limit, longest.get(status, limit))
+        return longest

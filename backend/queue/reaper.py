@@ -1,0 +1,54 @@
+"""Stalled leases: ready again, or quarantined after a death while alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from backend.queue import sql
+from backend.queue.leases import DEFAULT_TTL
+from backend.queue.lifecycle import Queue
+
+BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """One row taken back. ``failure`` is ``poison`` where it was quarantined, else None."""
+
+    id: int
+    status: str
+    failure: str | None
+    held_by: str
+
+
+def reap(
+    session: Session,
+    queue: Queue,
+    *,
+    horizons: Mapping[str, timedelta],
+    ttl: timedelta = DEFAULT_TTL,
+    limit: int = BATCH,
+) -> list[Reaped]:
+    """Take back rows whose lease expired or that made no progress within their horizon.
+
+    Args:
+        horizons: for each held status, the longest time without progress.
+        ttl: the lease time; nothing is reaped until the server has been up for that long, so
+            that an outage blames nobody.
+
+    Returns:
+        What was reaped; nothing where another reaper is at this table.
+    """
+    if not session.scalar(sql.try_reaper_lock(queue.table)):
+        return []
+    params = {
+        "horizons_status": list(horizons),
+        "horizons_longest": list(horizons.values()),
+        "ttl": ttl,
+        "limit": limit,
+    }
+    found = session.execute(sql.reap(queue), params)
+    return [Reaped(row.id, row.status, row.failure, row.leased_by) for row in found]

@@ -1,0 +1,144 @@
+"""LISTEN/NOTIFY: a hint that makes pickup take milliseconds. Polling stays the truth.
+
+A NOTIFY never rides in the producer's commit: it would serialise commits on one lock. It goes
+out on a connection of its own: at once on the leading edge, then at most every 50 ms.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+CHANNEL: Final = "lockkeeper_ready"
+TRAIL: Final = 0.05  # seconds between two notifications of one process
+
+log = structlog.get_logger(__name__)
+
+
+class Notifier:
+    """Tells listening workers that rows became ready; call :meth:`ready` after the commit.
+
+    Never raises and never blocks: a lost hint costs at most one polling interval.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: set[str] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def ready(self, *queues: str) -> None:
+        with self._changed:
+            self._waiting.update(queues)
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send what waits, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                queues, self._waiting = self._waiting, set()
+                closing = self._closed
+            if queues:
+                self._send(queues)
+            if closing:
+                return
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, timeout=TRAIL)
+
+    def _send(self, queues: set[str]) -> None:
+        try:
+            with self._engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                for queue in sorted(queues):
+                    connection.execute(
+                        text("SELECT pg_notify(:channel, :queue)"),
+                        {"channel": CHANNEL, "queue": queue},
+                    )
+        except SQLAlchemyError as error:
+            log.warning("notify.failed", error=type(error).__name__)
+
+
+class Listener:
+    """A thread that listens on a direct connection and calls ``wake(queue)`` for each hint.
+
+    A connection that went deaf is noticed: each silent ``canary`` seconds it notifies itself,
+    and re-opens the connection when its own hint does not come back.
+    """
+
+    def __init__(self, engine: Engine, wake: Callable[[str], None], canary: float = 30.0) -> None:
+        self._engine = engine
+        self._wake = wake
+        self._canary = canary
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        pause = 0.1
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+                pause = 0.1
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("listener.lost", error=type(error).__name__, retry_in_s=pause)
+                self._stopped.wait(pause)
+                pause = min(pause * 2, 5.0)
+
+    def _listen(self) -> None:
+        import select  # noqa: PLC0415 - only the listener's thread needs it
+
+        import psycopg2
+
+        raw = self._engine.raw_connection()
+        try:
+            connection = raw.driver_connection
+            assert connection is not None
+            connection.set_session(autocommit=True)
+            cursor = connection.cursor()
+            canary = f"canary {id(self)}"
+            cursor.execute(f"LISTEN {CHANNEL}")
+            silent, asked = 0.0, False
+            while not self._stopped.is_set():
+                readable, _, _ = select.select([connection], [], [], 1.0)
+                connection.poll()
+                heard = [notice.payload for notice in connection.notifies]
+                connection.notifies.clear()
+                for queue in heard:
+                    if queue != canary:
+                        self._wake(queue)
+                if heard:
+                    silent, asked = 0.0, False
+                    continue
+                silent += 0.0 if readable else 1.0
+                if silent < self._canary:
+                    continue
+                if asked:
+                    log.warning("listener.deaf", silent_s=silent)
+                    return
+                cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, canary))
+                silent, asked = 0.0, True
+        except psycopg2.Error as error:
+            raise OSError(str(error)) from error
+        finally:
+            raw.invalidate()

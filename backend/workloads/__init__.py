@@ -1,0 +1,33 @@
+"""Every folder here is a workload; :func:`discover` finds them. Workloads never import each other.
+
+A workload has ``workload.py`` with ``MODELS`` (imported for their tables) and ``QUEUES``; it may
+have ``api.py`` with ``BLUEPRINTS`` (only the web host imports it) and ``pipeline.py`` with
+``pipelines(settings)`` (only the worker imports it).
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from backend.queue.lifecycle import Queue
+
+
+def discover() -> list[ModuleType]:
+    """The ``workload`` module of each workload, by name; importing them declares their tables."""
+    folders = sorted(p.parent.name for p in Path(__file__).parent.glob("*/workload.py"))
+    return [import_module(f"{__name__}.{folder}.workload") for folder in folders]
+
+
+def queues() -> list[Queue]:
+    """Every queue that any workload declares."""
+    return [queue for workload in discover() for queue in workload.QUEUES]
+
+
+def parts(name: str) -> Iterator[ModuleType]:
+    """Module ``name`` ("api", "pipeline") of each workload that has one."""
+    for workload in discover():
+        package = workload.__name__.rpartition(".")[0]
+        if find_spec(f"{package}.{name}") is not None:
+            yield import_module(f"{package}.{name}")
