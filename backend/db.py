@@ -1,8 +1,8 @@
 """The declarative base, the engine and the session factory."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy import Engine, MetaData, Text, create_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 Sessions = sessionmaker[Session]
@@ -28,6 +28,7 @@ KEEPALIVES = {
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar = {str: Text()}
 
 
 def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockkeeper") -> Engine:

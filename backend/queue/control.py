@@ -49,7 +49,5 @@ def pause(
 
 def resume(session: Session, queue: Queue, *, partition: str = "") -> None:
     session.execute(
-        delete(QueuePause).where(
-            QueuePause.queue == queue.name, QueuePause.partition == partition
-        )
+        delete(QueuePause).where(QueuePause.queue == queue.name, QueuePause.partition == partition)
     )

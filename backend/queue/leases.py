@@ -71,6 +71,8 @@ class Settlement:
     delay: timedelta | None = None
     attempts: int = 0
     stalls: int = 0
+    restart: bool = False
+    """Start again from the first stage: the inputs of the next one are gone."""
 
 
 def done(lease: Lease, *, status: str | None = None) -> Settlement:
@@ -79,14 +81,20 @@ def done(lease: Lease, *, status: str | None = None) -> Settlement:
 
 def failed(lease: Lease, failure: str, error: str) -> Settlement:
     """It ends here: ``failure`` is one of ``lifecycle.FAILURES``."""
-    return Settlement(
-        lease, lease.queue.failed, "failed", failure, error, attempts=lease.attempts
-    )
+    return Settlement(lease, lease.queue.failed, "failed", failure, error, attempts=lease.attempts)
 
 
 def snoozed(lease: Lease, delay: timedelta, why: str) -> Settlement:
     """Ready again after ``delay``; no attempt is burnt."""
     return _again(lease, "snoozed", why, delay, attempts=lease.attempts - 1)
+
+
+def rewound(lease: Lease, why: str) -> Settlement:
+    """Ready again from the first stage, after the usual delay of a failed attempt."""
+    if lease.attempts >= lease.max_attempts:
+        return failed(lease, "exhausted", why)
+    delay = lease.queue.backoff.delay(lease.attempts)
+    return replace(_again(lease, "retry", why, delay, attempts=lease.attempts), restart=True)
 
 
 def released(lease: Lease) -> Settlement:
@@ -185,21 +193,36 @@ def claim(
     if not lanes:
         return []
     starts = [(marks or Marks()).of(lane) for lane in lanes]
-    params: dict[str, Any] = {
-        "lanes_priority": [lane[0] for lane in lanes],
+    params = _lane_params(queue, lanes) | {
         "lanes_since": [since for since, _ in starts],
         "lanes_after_id": [after for _, after in starts],
         "token": token, "worker": worker, "ttl": ttl, "limit": limit,
         "share": -(-limit // len(lanes)) if queue.fair else limit,
     }  # fmt: skip
-    if queue.partitions:
-        params["lanes_partition"] = [lane[1] for lane in lanes]
-    if queue.fair:
-        params["lanes_fairness_key"] = [lane[-1] for lane in lanes]
     leases = _leases(queue, token, session.execute(sql.claim(queue), params).all())
     if marks is not None:
         marks.advance(leases)
     return leases
+
+
+def next_due(
+    session: Session, queue: Queue, *, partitions: Sequence[str] | None = None
+) -> float | None:
+    """Seconds until the next row that backs off becomes ready; None where none does."""
+    lanes = _all_lanes(session, queue, tuple(partitions or queue.partitions or ()))
+    if not lanes:
+        return None
+    wait = session.scalar(sql.next_due(queue), _lane_params(queue, lanes))
+    return None if wait is None else max(0.0, float(wait))
+
+
+def _lane_params(queue: Queue, lanes: Sequence[Lane]) -> dict[str, Any]:
+    params: dict[str, Any] = {"lanes_priority": [lane[0] for lane in lanes]}
+    if queue.partitions:
+        params["lanes_partition"] = [lane[1] for lane in lanes]
+    if queue.fair:
+        params["lanes_fairness_key"] = [lane[-1] for lane in lanes]
+    return params
 
 
 def _all_lanes(session: Session, queue: Queue, partitions: tuple[str, ...]) -> list[Lane]:
@@ -257,6 +280,14 @@ def claim_suspect(
     return leases[0] if leases else None
 
 
+def suspect_waits(session: Session, queue: Queue, partitions: Sequence[str] | None = None) -> bool:
+    """Whether a row that stalled twice is ready: see :func:`claim_suspect`."""
+    params: dict[str, Any] = {}
+    if queue.partitions:
+        params["partitions"] = list(partitions or queue.partitions)
+    return session.scalar(select(sql.suspects(queue).exists()), params) or False
+
+
 def adopt(session: Session, queue: Queue, token: UUID) -> list[Lease]:
     """The rows that a claim with ``token`` took, where its answer was lost."""
     return _leases(queue, token, session.execute(sql.adopt(queue), {"token": token}).all())
@@ -305,7 +336,7 @@ def fenced(session: Session, ttl: timedelta = DEFAULT_TTL) -> None:
     session.execute(sql.FENCED_TRANSACTION, {"ttl_ms": milliseconds})
 
 
-def commit(session: Session, lease: Lease, *, next_status: str | None = None) -> Lease:
+def commit(session: Session, lease: Lease) -> Lease:
     """Record the lease's next stage as finished; call before writing its domain rows.
 
     The first statement of the transaction that holds the domain rows: both are committed or
@@ -318,14 +349,20 @@ def commit(session: Session, lease: Lease, *, next_status: str | None = None) ->
         LeaseLost: somebody else has the row, or this very commit had been made already
             (see :func:`had_committed`).
     """
+    committed = advanced(lease)
+    params = _fence(lease) | {"next_status": committed.status, "finished_step": committed.step}
+    if session.execute(sql.commit_step(lease.queue), params).first() is None:
+        raise LeaseLost(f"row {lease.id} is not held with this token at step {lease.step!r}")
+    return committed
+
+
+def advanced(lease: Lease) -> Lease:
+    """The lease as it stands once its next stage is committed."""
     stage = lease.next_stage
     if stage is None:
         raise LeaseLost(f"row {lease.id} has no stage after {lease.step!r}")
     after = lease.queue.next_stage(stage.name)
-    status = next_status or stage.leaves or (after.status if after else stage.status)
-    params = _fence(lease) | {"next_status": status, "finished_step": stage.name}
-    if session.execute(sql.commit_step(lease.queue), params).first() is None:
-        raise LeaseLost(f"row {lease.id} is not held with this token at step {lease.step!r}")
+    status = stage.leaves or (after.status if after else stage.status)
     return replace(lease, step=stage.name, status=status, attempts=1, stalls=0)
 
 
@@ -368,6 +405,7 @@ def settle(session: Session, queue: Queue, settlements: Sequence[Settlement]) ->
         "ends_delay": [s.delay for s in settlements],
         "ends_attempts": [s.attempts for s in settlements],
         "ends_stalls": [s.stalls for s in settlements],
+        "ends_restart": [s.restart for s in settlements],
     }
     settled = set(session.scalars(sql.settle(queue), params))
     return {s.lease.id for s in settlements} - settled

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     Interval,
     SmallInteger,
@@ -115,14 +116,7 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
     one element a lane: where its scan starts; ``share`` rows at most from each lane; ``limit``
     in all; ``token``, ``worker``, ``ttl``.
     """
-    shape: dict[str, Any] = {
-        "priority": SmallInteger(), "since": Timestamp, "after_id": BigInteger(),
-    }  # fmt: skip
-    if queue.partitions:
-        shape["partition"] = Text()
-    if queue.fair:
-        shape["fairness_key"] = Text()
-    lanes = unnest("lanes", **shape)
+    lanes = unnest("lanes", since=Timestamp, after_id=BigInteger(), **lane_shape(queue))
     oldest = ready_in_lane(queue, lanes).limit(1).lateral("oldest")
     # At most one row a lane: its oldest ready one, which decides how pressing the lane is.
     pressing = lanes.c.priority + extract("epoch", func.now() - oldest.c.available_at) / literal(
@@ -158,51 +152,89 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
     )
 
 
+def lane_shape(queue: Queue) -> dict[str, Any]:
+    shape: dict[str, Any] = {"priority": SmallInteger()}
+    if queue.partitions:
+        shape["partition"] = Text()
+    if queue.fair:
+        shape["fairness_key"] = Text()
+    return shape
+
+
 def lane_columns(queue: Queue) -> list[Any]:
     names = (("queue",) if queue.partitions else ()) + (("fairness_key",) if queue.fair else ())
     return [queue.rows.c[name] for name in names]
 
 
-def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
-    """Ready rows of one lane from its mark on, oldest first; correlated to ``lane``."""
-    rows = queue.rows.alias("q")
+def in_lane(queue: Queue, rows: Any, lane: Any) -> list[ColumnElement[bool]]:
     where = [
         rows.c.status == word(queue.ready),
         rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
         rows.c.priority == lane.c.priority,
-        tuple_(rows.c.available_at, rows.c.id) >= tuple_(lane.c.since, lane.c.after_id),
-        rows.c.available_at <= func.now(),
     ]
     if queue.partitions:
         where.append(rows.c.queue == lane.c.partition)
     if queue.fair:
         where.append(rows.c.fairness_key == lane.c.fairness_key)
+    return where
+
+
+def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
+    """Ready rows of one lane from its mark on, oldest first; correlated to ``lane``."""
+    rows = queue.rows.alias("q")
     return (
         select(rows.c.id, rows.c.available_at)
-        .where(*where)
+        .where(
+            *in_lane(queue, rows, lane),
+            tuple_(rows.c.available_at, rows.c.id) >= tuple_(lane.c.since, lane.c.after_id),
+            rows.c.available_at <= func.now(),
+        )
         .order_by(rows.c.available_at, rows.c.id)
         .correlate(lane)
     )
 
 
 @cache
+def next_due(queue: Queue) -> Select[Any]:
+    """Seconds until the next row that backs off becomes ready, over the lanes given."""
+    lanes, rows = unnest("lanes", **lane_shape(queue)), queue.rows.alias("q")
+    soonest = (
+        select(rows.c.available_at)
+        .where(*in_lane(queue, rows, lanes), rows.c.available_at > func.now())
+        .order_by(rows.c.available_at)
+        .limit(1)
+        .correlate(lanes)
+        .lateral("soonest")
+    )
+    wait = extract("epoch", func.min(soonest.c.available_at) - CLOCK)
+    return select(wait).select_from(lanes.join(soonest, true()))
+
+
+def suspects(queue: Queue) -> Select[Any]:
+    """Ready rows that stalled twice, oldest first; none of a paused queue."""
+    rows = queue.rows.alias("q")
+    found = (
+        select(rows.c.id)
+        .where(
+            rows.c.status == word(queue.ready),
+            rows.c.stalls >= literal(SUSPECT_STALLS, literal_execute=True),
+            rows.c.available_at <= func.now(),
+            not_paused(queue, rows.c.queue if queue.partitions else None),
+        )
+        .order_by(rows.c.available_at, rows.c.id)
+    )
+    if queue.partitions:
+        return found.where(rows.c.queue == any_(cast(bindparam("partitions"), ARRAY(Text()))))
+    return found
+
+
+@cache
 def claim_suspect(queue: Queue) -> ReturningUpdate[Any]:
     """Lease the one oldest ready row that has stalled twice: it must run alone."""
-    rows = queue.rows.alias("q")
-    where = [
-        rows.c.status == word(queue.ready),
-        rows.c.stalls >= literal(SUSPECT_STALLS, literal_execute=True),
-        rows.c.available_at <= func.now(),
-        not_paused(queue, rows.c.queue if queue.partitions else None),
-    ]
-    if queue.partitions:
-        where.append(rows.c.queue == any_(cast(bindparam("partitions"), ARRAY(Text()))))
     picked = (
-        select(rows.c.id)
-        .where(*where)
-        .order_by(rows.c.available_at, rows.c.id)
+        suspects(queue)
         .limit(1)
-        .with_for_update(key_share=True, skip_locked=True, of=rows)
+        .with_for_update(key_share=True, skip_locked=True)
         .cte("picked")
         .prefix_with("MATERIALIZED")
     )
@@ -250,7 +282,7 @@ def adopt(queue: Queue) -> Select[Any]:
     """Held rows that carry :token: what a claim whose answer was lost had taken."""
     return select(*returned(queue), *lane_columns(queue)).where(
         one_of(queue.rows.c.status, queue.held),
-        queue.rows.c.lease_token == bindparam("token", type_=Uuid)
+        queue.rows.c.lease_token == bindparam("token", type_=Uuid),
     )
 
 
@@ -320,9 +352,7 @@ def progress(queue: Queue) -> ReturningUpdate[Any]:
     return (
         update(rows)
         .where(*fence(rows))
-        .values(
-            status=bindparam("next_status", type_=Text), progressed_at=CLOCK, updated_at=CLOCK
-        )
+        .values(status=bindparam("next_status", type_=Text), progressed_at=CLOCK, updated_at=CLOCK)
         .returning(rows.c.id)
     )
 
@@ -356,10 +386,11 @@ def settle(queue: Queue) -> Select[Any]:
     ends = unnest(
         "ends", id=BigInteger(), token=Uuid(), status=Text(), outcome=Text(), failure=Text(),
         error=Text(), delay=Interval(), attempts=SmallInteger(), stalls=SmallInteger(),
+        restart=Boolean(),
     )  # fmt: skip
     q = rows.alias("q")
     asked = [ends.c[n].label(f"to_{n}") for n in ("status", "outcome", "failure", "error",
-             "delay", "attempts", "stalls")]  # fmt: skip
+             "delay", "attempts", "stalls", "restart")]  # fmt: skip
     locked = (
         select(*(q.c[name] for name in HISTORY), *asked)
         .join(ends, and_(q.c.id == ends.c.id, q.c.lease_token == ends.c.token))
@@ -380,6 +411,7 @@ def settle(queue: Queue) -> Select[Any]:
             ),
             attempts=locked.c.to_attempts,
             stalls=locked.c.to_stalls,
+            step=case((~locked.c.to_restart, rows.c.step)),
             failure=locked.c.to_failure,
             failed_from=case((locked.c.to_failure.is_not(None), word(queue.ready))),
             error=locked.c.to_error,
@@ -407,9 +439,7 @@ def reap(queue: Queue) -> Select[Any]:
     rows = queue.rows
     q = rows.alias("q")
     horizons = unnest("horizons", status=Text(), longest=Interval())
-    longest = (
-        select(horizons.c.longest).where(horizons.c.status == q.c.status).scalar_subquery()
-    )
+    longest = select(horizons.c.longest).where(horizons.c.status == q.c.status).scalar_subquery()
     stale = (
         select(*(q.c[name] for name in HISTORY))
         .where(
@@ -425,9 +455,7 @@ def reap(queue: Queue) -> Select[Any]:
     )
     # At this many stalls the row ran alone: the death is its own.
     poison = stale.c.stalls >= SUSPECT_STALLS
-    why = func.concat(
-        "stalled ", stale.c.stalls + 1, " time(s); last held by ", stale.c.leased_by
-    )
+    why = func.concat("stalled ", stale.c.stalls + 1, " time(s); last held by ", stale.c.leased_by)
     reaped = (
         update(rows)
         .where(rows.c.id == stale.c.id)

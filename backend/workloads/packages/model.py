@@ -158,7 +158,7 @@ class ArtifactEvidence(Base):
     artifact_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("artifacts.id"), primary_key=True
     )
-    registry: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    registry_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     inspection: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     updated_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 

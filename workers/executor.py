@@ -1,0 +1,185 @@
+"""Carries one lease through its stages: load, run, commit; and says how the attempt ended."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from backend.queue import leases
+from backend.queue.leases import Lease, Settlement
+from backend.queue.pipeline import (
+    Done,
+    Isolation,
+    Outcome,
+    Pipeline,
+    Reject,
+    Rewind,
+    Snooze,
+    Step,
+)
+from backend.queue.retry import LeaseLost, TimedOut
+from workers.database import Stopped, Transactions
+from workers.held import Held
+from workers.isolation import Children
+
+log = structlog.get_logger(__name__)
+
+
+class Executor:
+    """Runs leases of one pipeline; called from many threads at once."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        transactions: Transactions,
+        held: Held,
+        children: Children,
+        ttl: timedelta,
+    ) -> None:
+        self._pipeline = pipeline
+        self._transactions = transactions
+        self._held = held
+        self._children = children
+        self._ttl = ttl
+
+    def run(self, lease: Lease) -> Settlement | None:
+        """Work on ``lease`` until its attempt ends.
+
+        Returns:
+            How to settle it, or None where it was settled already (with its domain rows) or
+            the lease is gone.
+        """
+        began = time.monotonic()
+        settlement: Settlement | None = None
+        try:
+            settlement = self._through_stages(lease)
+        except LeaseLost as lost:
+            log.warning("lease.lost", queue=lease.queue.name, row_id=lease.id, detail=str(lost))
+        except Stopped:
+            pass  # released, or left to the reaper: the row is safe either way
+        else:
+            _say(lease, settlement, began)
+            return settlement
+        self._held.drop(lease)
+        return None
+
+    def _through_stages(self, lease: Lease) -> Settlement | None:
+        while (stage := lease.next_stage) is not None:
+            step = self._pipeline.step(stage)
+            try:
+                lease, outcome = self._perform(step, lease)
+            except (LeaseLost, Stopped):
+                raise
+            except Exception as error:  # noqa: BLE001 - every error of a step ends its attempt
+                return leases.after_error(lease, error)
+            if not self._held.holds(lease):
+                raise LeaseLost(f"row {lease.id} was taken back while {stage.name} ran")
+            if not isinstance(outcome, Done):
+                return self._refuse(step, lease, outcome)
+            if lease.queue.next_stage(stage.name) is None:
+                return self._finish(step, lease, outcome)
+            lease = self._commit(step, lease, outcome)
+        return leases.done(lease)
+
+    def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
+        snapshot = self._read(lease)
+        if step.isolation is Isolation.PROCESS:
+            result = self._children.run(step, snapshot, started=lambda: self._enter(step, lease))
+            return self._entered(step, lease), Done(result)
+        self._enter(step, lease)
+        began = time.monotonic()
+        outcome: Outcome = step.run(snapshot, self._pipeline.tools)
+        if time.monotonic() - began > step.timeout.total_seconds():
+            raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
+        return self._entered(step, lease), outcome
+
+    def _enter(self, step: Step, lease: Lease) -> None:
+        """Show the stage's own status where the row rests between two stages."""
+        status = self._stage_status(step, lease)
+        if lease.status != status:
+            self._transactions.run(
+                lambda session: leases.progress(session, lease, status), doing="progress"
+            )
+
+    def _entered(self, step: Step, lease: Lease) -> Lease:
+        return replace(lease, status=self._stage_status(step, lease))
+
+    @staticmethod
+    def _stage_status(step: Step, lease: Lease) -> str:
+        stage = lease.next_stage
+        assert stage is not None
+        assert stage.name == step.stage
+        return stage.status
+
+    def _read(self, lease: Lease) -> Any:
+        return self._transactions.run(
+            lambda session: self._pipeline.load(session, lease.id), doing="load"
+        )
+
+    def _commit(self, step: Step, lease: Lease, outcome: Done) -> Lease:
+        """The step's rows and the row's next status in one transaction, fence first."""
+
+        def work(session: Session) -> Lease:
+            leases.fenced(session, self._ttl)
+            committed = leases.commit(session, lease)
+            if step.save is not None:
+                step.save(session, lease, outcome.result)
+            return committed
+
+        try:
+            return self._transactions.run(work, doing="commit")
+        except LeaseLost:
+            # The answer to an earlier try may have been lost after it had committed.
+            if not self._transactions.run(
+                lambda session: leases.had_committed(session, lease, step.stage), doing="commit"
+            ):
+                raise
+            return leases.advanced(lease)
+
+    def _finish(self, step: Step, lease: Lease, outcome: Done) -> Settlement | None:
+        return self._settle_with(step, leases.done(lease), outcome.result)
+
+    def _refuse(
+        self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind
+    ) -> Settlement | None:
+        match outcome:
+            case Reject(reason, result):
+                return self._settle_with(step, leases.failed(lease, "policy", reason), result)
+            case Snooze(delay, reason):
+                return leases.snoozed(lease, delay, reason)
+            case Rewind(reason):
+                return leases.rewound(lease, reason)
+
+    def _settle_with(self, step: Step, settlement: Settlement, result: Any) -> Settlement | None:
+        """Settle together with the step's rows; without rows it goes with the next batch."""
+        if step.save is None or result is None:
+            return settlement
+        save = step.save
+
+        def work(session: Session) -> None:
+            leases.fenced(session, self._ttl)
+            leases.settle_one(session, settlement)
+            save(session, settlement.lease, result)
+
+        self._transactions.run(work, doing="settle")
+        self._held.drop(settlement.lease)
+        _say_settled(settlement)
+        return None
+
+
+def _say(lease: Lease, settlement: Settlement | None, began: float) -> None:
+    if settlement is not None:
+        _say_settled(settlement, ran_ms=round((time.monotonic() - began) * 1000))
+
+
+def _say_settled(settlement: Settlement, **more: Any) -> None:
+    lease = settlement.lease
+    log.info(
+        "attempt.settled", queue=lease.queue.name, row_id=lease.id, attempt=lease.attempts,
+        step=lease.step, outcome=settlement.outcome, failure=settlement.failure,
+        error=settlement.error, **more,
+    )  # fmt: skip

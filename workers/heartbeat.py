@@ -1,0 +1,78 @@
+"""Renews all held leases in one statement a queue, and says that this worker lives."""
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from backend.queue import fleet, leases
+from backend.queue.lifecycle import Queue
+from workers.database import Transactions
+from workers.held import Held
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat(threading.Thread):
+    """Beats every quarter of the lease time; a beat that failed is repeated at once.
+
+    ``steady_for`` tells the reaper how long the link to the database has been unbroken: a worker
+    that was cut off itself must not judge others.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[Queue],
+        me: fleet.Worker,
+        *,
+        transactions: Transactions,
+        held: Held,
+        ttl: timedelta,
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._queues = queues
+        self._me = me
+        self._transactions = transactions
+        self._held = held
+        self._ttl = ttl
+        self._period = ttl.total_seconds() / 4
+        self._stopped = threading.Event()
+        self._steady_since: float | None = None
+        self.draining = False
+
+    @property
+    def steady_for(self) -> float:
+        """Seconds since which every beat has succeeded; 0 after a failed one."""
+        since = self._steady_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            pause = self._period
+            try:
+                self._transactions.once(self._beat)
+                self._steady_since = self._steady_since or began
+            except SQLAlchemyError as error:
+                log.warning("heartbeat.failed", error=type(error).__name__)
+                self._steady_since = None
+                pause = min(0.5, self._period)
+            self._stopped.wait(max(0.0, pause - (time.monotonic() - began)))
+
+    def _beat(self, session: Session) -> None:
+        self._me.held = len(self._held)
+        self._me.draining = self.draining
+        for queue in self._queues:
+            mine = self._held.of(queue)
+            lost = leases.heartbeat(session, queue, mine, ttl=self._ttl)
+            for lease in mine:
+                if lease.id in lost:  # or settled a moment ago: its executor knows which
+                    self._held.drop(lease)
+        fleet.beat(session, self._me)

@@ -1,0 +1,77 @@
+"""Takes back what stalled workers hold, and wakes claimers for it."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend.queue.pipeline import Pipeline
+from backend.queue.reaper import reap
+from workers.database import Transactions
+from workers.heartbeat import Heartbeat
+
+log = structlog.get_logger(__name__)
+
+EVERY: Final = 2.0  # seconds
+SHARE: Final = 20  # at most one twentieth of the time
+
+
+class Reaper(threading.Thread):
+    """Reaps each served queue every two seconds, jittered.
+
+    Only after an unbroken connection of one lease time with heartbeats of its own: a worker
+    that comes back from an outage together with all the others blames nobody.
+    """
+
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        heartbeat: Heartbeat,
+        *,
+        transactions: Transactions,
+        stall_timeout: timedelta,
+        ttl: timedelta,
+        became_ready: Callable[[str], None],
+    ) -> None:
+        super().__init__(name="reaper", daemon=True)
+        self._pipelines = pipelines
+        self._heartbeat = heartbeat
+        self._transactions = transactions
+        self._stall_timeout = stall_timeout
+        self._ttl = ttl
+        self._became_ready = became_ready
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        pause = EVERY
+        while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
+            began = time.monotonic()
+            if self._heartbeat.steady_for >= self._ttl.total_seconds():
+                self._reap_all()
+            pause = max(EVERY, SHARE * (time.monotonic() - began))
+
+    def _reap_all(self) -> None:
+        for pipeline in self._pipelines:
+            try:
+                self._reap(pipeline)
+            except SQLAlchemyError as error:
+                log.warning("reap.failed", queue=pipeline.queue.name, error=type(error).__name__)
+
+    def _reap(self, pipeline: Pipeline) -> None:
+        horizons = pipeline.horizons(self._stall_timeout)
+        reaped = self._transactions.once(
+            lambda session: reap(session, pipeline.queue, horizons=horizons, ttl=self._ttl)
+        )
+        for row in reaped:
+            log.warning("lease.reaped", queue=pipeline.queue.name, row_id=row.id,
+                        held_by=row.held_by, failure=row.failure)  # fmt: skip
+        if reaped:
+            self._became_ready(pipeline.queue.name)
