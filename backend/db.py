@@ -2,8 +2,21 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import Engine, MetaData, Text, create_engine
+from sqlalchemy import (
+    ARRAY,
+    Engine,
+    MetaData,
+    Table,
+    TableValuedAlias,
+    Text,
+    bindparam,
+    cast,
+    column,
+    create_engine,
+    func,
+)
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.types import TypeEngine
 
 Sessions = sessionmaker[Session]
 
@@ -29,6 +42,20 @@ KEEPALIVES = {
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar = {str: Text()}
+
+
+def table_of(model: type[Base]) -> Table:
+    """The table of a model, for statements that SQLAlchemy's ORM would rewrite."""
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def unnest(name: str, /, **columns: TypeEngine[Any]) -> TableValuedAlias:
+    """``unnest(:name_column::type[], …)``: parallel array parameters as a table of rows."""
+    arrays = [cast(bindparam(f"{name}_{c}"), ARRAY(type_)) for c, type_ in columns.items()]
+    shape = [column(c, type_) for c, type_ in columns.items()]
+    return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()
 
 
 def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockkeeper") -> Engine:

@@ -51,6 +51,8 @@ def configure(*, level: str = "INFO", log_format: str = "human") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It prints the traceback of every malformed header a registry may send.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 
-class Problem(Exception):  # noqa: N818 - the field's word is "problem document"
+class Problem(Exception):
     """Something the caller did, or could change.
 
     Args:

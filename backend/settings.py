@@ -42,7 +42,10 @@ class Settings(BaseSettings):
     refresh_token_ttl: Seconds = Field(seconds(7 * 86400), alias="REFRESH_TOKEN_TTL")
     api_host: str = Field("127.0.0.1", alias="API_HOST")
     api_port: int = Field(8000, alias="API_PORT", ge=0, le=65535)
+    api_processes: int = Field(1, alias="API_PROCESSES", ge=1, le=64)
     api_threads: int = Field(8, alias="API_THREADS", ge=1, le=256)
+    trusted_proxies: int = Field(0, alias="TRUSTED_PROXIES", ge=0, le=10)
+    metrics_token: SecretStr | None = Field(None, alias="METRICS_TOKEN", min_length=16)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), alias="CORS_ORIGINS")
     max_content_length: int = Field(20 * 1024 * 1024, alias="MAX_CONTENT_LENGTH", ge=1024)
     login_rate_per_minute: int = Field(10, alias="LOGIN_RATE_PER_MINUTE", ge=1)
@@ -64,8 +67,11 @@ class Settings(BaseSettings):
     osv_path: Path | None = Field(None, alias="OSV_PATH")
     osv_path_complete: bool = Field(False, alias="OSV_PATH_COMPLETE")
     osv_api_url: str | None = Field(None, alias="OSV_API_URL")
+    osv_api_complete: bool = Field(False, alias="OSV_API_COMPLETE")
     advisory_max_age: Seconds = Field(seconds(86400), alias="ADVISORY_MAX_AGE")
     trivy_binary: str | None = Field(None, alias="TRIVY_BINARY")
+    trivy_cache_dir: Path = Field(Path(".lockkeeper/trivy"), alias="TRIVY_CACHE_DIR")
+    trivy_complete: bool = Field(False, alias="TRIVY_COMPLETE")
     trivy_url: str | None = Field(None, alias="TRIVY_URL")
     trivy_timeout: Seconds = Field(seconds(300), alias="TRIVY_TIMEOUT")
     trivy_max_retries: int = Field(3, alias="TRIVY_MAX_RETRIES", ge=0, le=20)
@@ -100,9 +106,11 @@ class Settings(BaseSettings):
     )  # fmt: skip
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:
-        return timedelta(seconds=TypeAdapter(float).validate_python(value)) if isinstance(
-            value, str | int | float
-        ) else value
+        return (
+            timedelta(seconds=TypeAdapter(float).validate_python(value))
+            if isinstance(value, str | int | float)
+            else value
+        )
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
@@ -123,7 +131,9 @@ class Settings(BaseSettings):
     def require_database_url(self) -> str:
         """The SQLAlchemy URL of the database, always with the psycopg2 driver named."""
         if self.database_url is None:
-            raise SettingsError("DATABASE_URL is not set: give postgresql://user:password@host/name")
+            raise SettingsError(
+                "DATABASE_URL is not set: give postgresql://user:password@host/name"
+            )
         return psycopg2_url(self.database_url.get_secret_value())
 
 
@@ -136,7 +146,9 @@ def psycopg2_url(url: str) -> str:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise SettingsError("DATABASE_URL is not a URL: give postgresql://user:password@host/name") from None
+        raise SettingsError(
+            "DATABASE_URL is not a URL: give postgresql://user:password@host/name"
+        ) from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise SettingsError("DATABASE_URL must be a postgresql:// URL")
     return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)

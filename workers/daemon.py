@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 from uuid import uuid4
@@ -14,9 +15,12 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from backend.db import make_sessions
 from backend.queue import fleet, leases
+from backend.queue.leases import Lease
+from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Pipeline
 from backend.queue.wake import Listener, Notifier
 from workers.database import Transactions
@@ -55,6 +59,10 @@ class Assignment:
 def worker_name(given: str | None = None) -> str:
     """Unique for each process, so that history can tell two lives of one host apart."""
     return given or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:NAME_BYTES]}"
+
+
+def _release(queue: Queue, rows: Sequence[Lease], session: Session) -> set[int]:
+    return leases.release(session, queue, rows)
 
 
 class Daemon:
@@ -161,9 +169,7 @@ class Daemon:
                 continue
             left += len(running)
             try:
-                self._transactions.once(
-                    lambda session, q=producer.queue, rows=running: leases.release(session, q, rows)
-                )
+                self._transactions.once(partial(_release, producer.queue, running))
                 self._notifier.ready(producer.queue.name)
             except SQLAlchemyError as error:
                 log.warning("release.failed", queue=producer.queue.name,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from backend.db import Sessions
@@ -19,7 +20,7 @@ WORTH_REPEATING: Final = ("40P01", "40001", "55P03", "57P01", "57P02", "57P03", 
 """Deadlock, serialisation, lock timeout, shutdowns, statement timeout."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the worker is leaving
+class Stopped(Exception):
     """The worker stops; the transaction was not made."""
 
 

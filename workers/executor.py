@@ -62,7 +62,8 @@ class Executor:
         except Stopped:
             pass  # released, or left to the reaper: the row is safe either way
         else:
-            _say(lease, settlement, began)
+            if settlement is not None:
+                _say_settled(settlement, ran_ms=round((time.monotonic() - began) * 1000))
             return settlement
         self._held.drop(lease)
         return None
@@ -116,9 +117,12 @@ class Executor:
         return stage.status
 
     def _read(self, lease: Lease) -> Any:
-        return self._transactions.run(
+        snapshot = self._transactions.run(
             lambda session: self._pipeline.load(session, lease.id), doing="load"
         )
+        if snapshot is None:
+            raise LeaseLost(f"row {lease.id} is gone")
+        return snapshot
 
     def _commit(self, step: Step, lease: Lease, outcome: Done) -> Lease:
         """The step's rows and the row's next status in one transaction, fence first."""
@@ -169,11 +173,6 @@ class Executor:
         self._held.drop(settlement.lease)
         _say_settled(settlement)
         return None
-
-
-def _say(lease: Lease, settlement: Settlement | None, began: float) -> None:
-    if settlement is not None:
-        _say_settled(settlement, ran_ms=round((time.monotonic() - began) * 1000))
 
 
 def _say_settled(settlement: Settlement, **more: Any) -> None:

@@ -1,5 +1,6 @@
 """The outside of a child process: start it, feed it, bound it, and name the cause of its death."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,12 +10,12 @@ import threading
 from collections.abc import Callable
 from typing import IO, Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from backend.problems import Malformed
 from backend.queue.pipeline import Step
 from backend.queue.retry import Died, Permanent, TimedOut, Transient
 from backend.strictjson import loads
-from backend.problems import Malformed
 
 MAX_ANSWER: Final = 32 * 1024 * 1024
 MAX_STDERR: Final = 4096
@@ -27,7 +28,7 @@ class Children:
     def __init__(self, limit: int) -> None:
         self._slots = threading.BoundedSemaphore(limit)
 
-    def run(self, step: Step, snapshot: BaseModel, *, started: Callable[[], None]) -> BaseModel:
+    def run(self, step: Step, snapshot: BaseModel, *, started: Callable[[], None]) -> Any:
         """Run ``step`` on ``snapshot`` in a fresh process; ``started`` is called with the slot.
 
         Raises:
@@ -87,10 +88,8 @@ def _feed(pipe: IO[bytes], data: bytes) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class _Capped(threading.Thread):
@@ -120,16 +119,15 @@ def _cause(step: Step, code: int, err: bytes) -> str:
     return f"child exited with {code}" + (f": {last[0][:200]}" if last else "")
 
 
-def _read(step: Step, out: bytes) -> BaseModel:
+def _read(step: Step, out: bytes) -> Any:
     """The child opened a stranger's bytes, so its answer is a stranger's too."""
     if len(out) > MAX_ANSWER:
         raise Permanent(f"the step's answer is longer than {MAX_ANSWER} bytes")
-    assert step.result is not None
     try:
         said: Any = loads(out)
         match said:
             case {"ok": value}:
-                return step.result.model_validate(value)
+                return TypeAdapter(step.result).validate_python(value)
             case {"permanent": str(detail)}:
                 raise Permanent(detail)
             case {"timeout": str(detail)}:

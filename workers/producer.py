@@ -86,7 +86,7 @@ class Producer(threading.Thread):
     def drain(self) -> None:
         """Claim no more; hand back what no thread has begun."""
         with self._changed:
-            self._draining = True
+            self._draining = self._hint = True
             unstarted, self._unstarted = self._unstarted, {}
             self._finished += [leases.released(lease) for lease in unstarted.values()]
             self._in_flight -= len(unstarted)
@@ -139,7 +139,7 @@ class Producer(threading.Thread):
         except DBAPIError as error:
             if not settlements:
                 raise
-            log.error("settle.refused", queue=self.queue.name, error=type(error.orig).__name__)
+            log.warning("settle.refused", queue=self.queue.name, error=type(error.orig).__name__)
             self._settle_singly(settlements)
             claimed = []
         self._forget(settlements)

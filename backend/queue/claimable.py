@@ -23,6 +23,8 @@ class Claimable:
     """
 
     __queues__: ClassVar[tuple[Queue, ...]]
+    __fillfactor__: ClassVar[int] = 100
+    """85 for tables with long steps: room for heartbeats to stay HOT (86-96 % against 14 %)."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     status: Mapped[str]
@@ -47,7 +49,8 @@ class Claimable:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - SQLAlchemy calls it on the class
-        return (*constraints(cls.__queues__), *indexes(cls.__queues__))
+        storage = {"postgresql_with": {"fillfactor": cls.__fillfactor__}}
+        return (*constraints(cls.__queues__), *indexes(cls.__queues__), storage)
 
 
 class Partitioned:

@@ -26,8 +26,42 @@ def requeue(
     Returns:
         The ids that became ready.
     """
-    params = {"ids": sorted(ids), "failures": list(failures)}
-    return sorted(session.scalars(sql.requeue(queue), params))
+    ended = {queue.failed, queue.cancel_word}
+    return _enter(session, queue, ids, statuses=ended, failures=failures)
+
+
+def reopen(
+    session: Session,
+    queue: Queue,
+    ids: Collection[int],
+    *,
+    step: str | None = None,
+    failures: Collection[str] = (),
+) -> list[int]:
+    """Make done rows ready again, to be worked on from the stage after ``step``.
+
+    With ``failures`` also those that failed so: a verdict that is to be found anew.
+    """
+    ended = {queue.done, queue.failed} if failures else {queue.done}
+    return _enter(session, queue, ids, statuses=ended, failures=failures, step=step)
+
+
+def _enter(
+    session: Session,
+    queue: Queue,
+    ids: Collection[int],
+    *,
+    statuses: Collection[str],
+    failures: Collection[str],
+    step: str | None = None,
+) -> list[int]:
+    params = {
+        "ids": sorted(ids),
+        "statuses": sorted(statuses),
+        "failures": list(failures),
+        "step": step,
+    }
+    return sorted(session.scalars(sql.enter(queue), params))
 
 
 def cancel(session: Session, queue: Queue, ids: Collection[int], *, why: str) -> list[int]:

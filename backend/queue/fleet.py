@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ARRAY, Integer, Text, delete, func, select, text
+from sqlalchemy import ARRAY, Integer, Text, any_, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -63,5 +63,5 @@ def alive(session: Session, queue: str | None = None) -> list[Worker]:
     """Workers whose heartbeat is fresh; only those that serve ``queue`` where one is named."""
     living = select(Worker).where(Worker.heartbeat_at > func.now() - ALIVE)
     if queue is not None:
-        living = living.where(Worker.queues.any(queue))
+        living = living.where(literal(queue) == any_(Worker.queues))
     return list(session.scalars(living.order_by(Worker.name)))

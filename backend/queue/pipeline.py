@@ -6,7 +6,6 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from backend.queue.leases import Lease
@@ -28,7 +27,7 @@ class Isolation(Enum):
 class Done:
     """The step finished; ``result`` is what its ``save`` writes."""
 
-    result: BaseModel | None = None
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Reject:
     """Policy refuses the row: it ends in ``failed`` with ``failure = policy``."""
 
     reason: str
-    result: BaseModel | None = None
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,13 @@ class Step:
     Args:
         stage: the stage's name in the queue's lifecycle.
         run: ``run(snapshot, tools) -> Outcome``, outside any transaction; may run twice for one
-            row. With ``PROCESS`` it is a module-level ``run(snapshot) -> BaseModel`` whose
-            model comes back as ``Done(result)``; the child has neither tools nor database.
+            row. With ``PROCESS`` it is a module-level function from the snapshot as a JSON object
+            to a JSON object, which comes back as ``Done(result)``; the child has neither tools
+            nor database, and its module should import little.
         save: ``save(session, lease, result)`` writes the domain rows inside the fenced commit.
         timeout: hard limit of one run.
         memory: address space of the child in bytes; PROCESS only.
-        result: the model a child's answer is validated against; PROCESS only.
+        result: the type a child's answer is validated against; PROCESS only.
     """
 
     stage: str
@@ -78,7 +78,7 @@ class Step:
     timeout: timedelta = timedelta(minutes=5)
     isolation: Isolation = Isolation.THREAD
     memory: int = 512 * 1024 * 1024
-    result: type[BaseModel] | None = None
+    result: Any = None
 
     def __post_init__(self) -> None:
         if (self.isolation is Isolation.PROCESS) != (self.result is not None):
@@ -89,7 +89,8 @@ class Step:
 class Pipeline:
     """A queue with a step for each of its stages.
 
-    ``load(session, row_id)`` reads what the next step needs, in a short transaction of its own.
+    ``load(session, row_id)`` reads what the next step needs, in a short transaction of its own;
+    None where the row is gone.
     ``batch`` rows are claimed at most at a time.
     """
 

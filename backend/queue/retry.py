@@ -10,7 +10,7 @@ class EngineError(Exception):
     """Something the engine says about a row; never a fault of the row's own work."""
 
 
-class LeaseLost(EngineError):  # noqa: N818 - the protocol's word
+class LeaseLost(EngineError):
     """The row was reaped, cancelled or settled by someone else. Drop the result; never retry."""
 
 

@@ -25,7 +25,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    column,
     exists,
     extract,
     func,
@@ -42,6 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import CTE, Select, TableValuedAlias
 
+from backend.db import unnest
 from backend.queue.attempts import Attempt
 from backend.queue.claimable import Timestamp
 from backend.queue.fleet import QueuePause
@@ -61,13 +61,6 @@ def word(status: str) -> ColumnElement[str]:
 def one_of(status: ColumnElement[str], words: Iterable[str]) -> ColumnElement[bool]:
     """``status IN (…)`` with literal words, so that a partial index is seen to match."""
     return status.in_(bindparam(None, list(words), expanding=True, literal_execute=True))
-
-
-def unnest(name: str, **columns: Any) -> TableValuedAlias:
-    """``unnest(:name_column::type[], …) AS name(column, …)``: parallel arrays as a table."""
-    arrays = [cast(bindparam(f"{name}_{c}"), ARRAY(type_)) for c, type_ in columns.items()]
-    shape = [column(c, type_) for c, type_ in columns.items()]
-    return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()
 
 
 def array_of(cte: CTE) -> ColumnElement[Any]:
@@ -512,17 +505,26 @@ def end_by_person(queue: Queue) -> Select[Any]:
 
 
 @cache
-def requeue(queue: Queue) -> ReturningUpdate[Any]:
-    """Make the rows in :ids that ended with one of :failures ready again, from the start."""
+def enter(queue: Queue) -> ReturningUpdate[Any]:
+    """Make the rows in :ids that rest in one of :statuses ready, to go on after :step.
+
+    A failed row enters only if its failure is one of :failures and it failed in this queue.
+    """
     rows = queue.rows
     q = rows.alias("q")
     locked = (
         select(q.c.id)
         .where(
             q.c.id == any_(cast(bindparam("ids"), ARRAY(BigInteger()))),
-            one_of(q.c.status, {queue.failed, queue.cancel_word}),
-            q.c.failed_from == word(queue.ready),
-            q.c.failure == any_(cast(bindparam("failures"), ARRAY(Text()))),
+            q.c.status == any_(cast(bindparam("statuses"), ARRAY(Text()))),
+            one_of(q.c.status, queue.ended),
+            or_(
+                q.c.failure.is_(None),
+                and_(
+                    q.c.failed_from == word(queue.ready),
+                    q.c.failure == any_(cast(bindparam("failures"), ARRAY(Text()))),
+                ),
+            ),
         )
         .order_by(q.c.id)
         .with_for_update(key_share=True, of=q)
@@ -532,18 +534,20 @@ def requeue(queue: Queue) -> ReturningUpdate[Any]:
     return (
         update(rows)
         .where(rows.c.id == array_of(locked))
-        .values(entering(queue))
+        .values(
+            status=word(queue.ready),
+            step=bindparam("step", type_=Text),
+            attempts=0,
+            stalls=0,
+            failure=null(),
+            failed_from=null(),
+            error=null(),
+            available_at=func.now(),
+            completed_at=null(),
+            updated_at=CLOCK,
+        )
         .returning(rows.c.id)
     )
-
-
-def entering(queue: Queue) -> dict[str, Any]:
-    """What every entry into the ready status from outside a worker writes."""
-    return {
-        "status": word(queue.ready), "attempts": 0, "stalls": 0, "step": null(),
-        "failure": null(), "failed_from": null(), "error": null(),
-        "available_at": func.now(), "completed_at": null(), "updated_at": CLOCK,
-    }  # fmt: skip
 
 
 @cache

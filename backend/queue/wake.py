@@ -106,7 +106,7 @@ class Listener:
                 pause = min(pause * 2, 5.0)
 
     def _listen(self) -> None:
-        import select  # noqa: PLC0415 - only the listener's thread needs it
+        import select
 
         import psycopg2
 

@@ -10,8 +10,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from backend.queue.lifecycle import Queue
+if TYPE_CHECKING:  # a child process imports this package and must start fast
+    from backend.queue.lifecycle import Queue
 
 
 def discover() -> list[ModuleType]:
@@ -20,7 +22,7 @@ def discover() -> list[ModuleType]:
     return [import_module(f"{__name__}.{folder}.workload") for folder in folders]
 
 
-def queues() -> list[Queue]:
+def queues() -> "list[Queue]":
     """Every queue that any workload declares."""
     return [queue for workload in discover() for queue in workload.QUEUES]
 

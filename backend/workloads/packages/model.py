@@ -112,7 +112,8 @@ class Package(Base):
     ecosystem: Mapped[str]
     name: Mapped[str]
     version: Mapped[str]
-    purl: Mapped[str] = mapped_column(unique=True)
+    purl: Mapped[str] = mapped_column(index=True)
+    """Not an identity: package URLs lower-case npm names, and old names differ by case alone."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
@@ -158,8 +159,8 @@ class ArtifactEvidence(Base):
     artifact_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("artifacts.id"), primary_key=True
     )
-    registry_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    inspection: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    registry_record: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    inspection: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     updated_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
@@ -172,6 +173,7 @@ class PackageStatus(Claimable, Base):
 
     __tablename__ = TABLE
     __queues__ = (VETTING_QUEUE, PUBLISHING_QUEUE)
+    __fillfactor__ = 85
 
     artifact_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("artifacts.id"), unique=True)
     license_identifier: Mapped[str | None]

@@ -1,0 +1,157 @@
+"""Who may call a view. ``requires`` and ``public`` mark it; ``check`` runs before anything else.
+
+The check is a hook of the whole application and not a wrapper: no order of decorators, and no
+parsing of a body, can come before it. A view without a mark stops the application from starting.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from flask import Flask, current_app, g, request
+from flask_jwt_extended import create_access_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt import PyJWTError
+
+from backend.identity import service, tokens
+from backend.identity.roles import Principal, Role, Scope
+from backend.problems import Forbidden, Unauthorized
+
+__all__ = ["Principal", "Role", "Scope", "check", "current_user", "public", "requires"]
+
+View = TypeVar("View", bound=Callable[..., Any])
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """``scope`` is what an API key needs; without one, keys may only read.
+
+    ``otherwise`` admits a caller who is nobody's user, such as a metrics scraper.
+    """
+
+    role: Role
+    scope: Scope | None = None
+    otherwise: Callable[[str], bool] | None = None
+
+
+def requires(
+    role: Role, *, scope: Scope | str | None = None, otherwise: Callable[[str], bool] | None = None
+) -> Callable[[View], View]:
+    """Mark a view: callers need ``role`` or a higher one, API keys ``scope`` as well.
+
+    Args:
+        role: the lowest that may call.
+        scope: for API keys. Left out: GET and HEAD need ``read``, other methods take no key at all.
+        otherwise: asked with the bearer token; True admits without a user.
+    """
+    requirement = Requirement(role, Scope(scope) if scope else None, otherwise)
+
+    def mark(view: View) -> View:
+        view.__dict__.update(requirement=requirement, required_role=role)
+        return view
+
+    return mark
+
+
+def public(view: View) -> View:
+    """Mark a view that anybody may call, without a token."""
+    view.__dict__["requirement"] = None
+    return view
+
+
+def current_user() -> Principal:
+    """The caller of the view, which ``requires`` a role."""
+    return cast("Principal", g.principal)
+
+
+def check() -> None:
+    """Admit or refuse the current request.
+
+    Raises:
+        Unauthorized: no token, or none that is valid now.
+        Forbidden: the caller's role or key does not suffice.
+    """
+    if request.endpoint is None or request.method == "OPTIONS":
+        return  # no view will run: the router answers
+    requirement = current_app.view_functions[request.endpoint].__dict__["requirement"]
+    if requirement is None:
+        return
+    bearer = _bearer()
+    if requirement.otherwise and requirement.otherwise(bearer):
+        return
+    g.principal = _identify(bearer)
+    _demand(requirement, g.principal)
+
+
+def refuse_unmarked(app: Flask) -> None:
+    """Raises RuntimeError, which names every view that says neither ``requires`` nor ``public``."""
+    unmarked = sorted(
+        endpoint for endpoint, view in app.view_functions.items() if not is_marked(view)
+    )
+    if unmarked:
+        raise RuntimeError(f"views that do not say who may call them: {', '.join(unmarked)}")
+
+
+def is_marked(view: Callable[..., Any]) -> bool:
+    return "requirement" in getattr(view, "__dict__", {})
+
+
+def access_token(grant: service.Grant) -> str:
+    """The signed token of a sign-in. No role is in it: that is read on each request."""
+    token: str = create_access_token(
+        identity=str(grant.principal.id),
+        additional_claims={
+            tokens.LOGIN: str(grant.login),
+            tokens.ISSUED: tokens.microseconds(grant.issued),
+        },
+    )
+    return token
+
+
+def _bearer() -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("Send a token: Authorization: Bearer …")
+    return token.strip()
+
+
+def _identify(bearer: str) -> Principal:
+    if bearer.startswith(tokens.KEY_PREFIX):
+        with g.sessions.begin() as session:
+            principal = service.principal_of_key(session, bearer)
+    else:
+        user_id, login, issued = _claims(bearer)
+        with g.sessions.begin() as session:
+            principal = service.principal_of_login(
+                session, user_id=user_id, login=login, issued=issued
+            )
+    if principal is None:
+        raise Unauthorized("The token is not valid any more: sign in again.", code="token-revoked")
+    return principal
+
+
+def _claims(bearer: str) -> tuple[int, UUID, int]:
+    try:
+        claims = decode_token(bearer)
+        given = {name for name, value in claims.items() if value is not None}
+        if not given >= tokens.REQUIRED_CLAIMS or claims["type"] != "access":
+            raise Unauthorized("The token is not an access token.", code="token-invalid")
+        return int(claims["sub"]), UUID(claims[tokens.LOGIN]), int(claims[tokens.ISSUED])
+    except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError):
+        raise Unauthorized(
+            "The token is not valid, or has expired.", code="token-invalid"
+        ) from None
+
+
+def _demand(requirement: Requirement, principal: Principal) -> None:
+    if not principal.may(requirement.role):
+        raise Forbidden(f"This needs the role {requirement.role}; yours is {principal.role}.")
+    if principal.scopes is None:
+        return
+    scope = requirement.scope or (Scope.READ if request.method in SAFE_METHODS else None)
+    if scope is None:
+        raise Forbidden("This cannot be done with an API key: sign in.", code="no-api-keys")
+    if scope not in principal.scopes:
+        raise Forbidden(f"This needs an API key with the scope {scope}.", code="missing-scope")

@@ -1,0 +1,169 @@
+"""Bring a database to the schema of this release; safe to call from several processes at once."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
+
+from backend.db import KEEPALIVES, Base
+from backend.settings import psycopg2_url
+from backend.workloads import discover
+
+HERE = Path(__file__).parent
+VERSIONS = HERE / "versions"
+
+_LOCK_TIMEOUT = "2s"  # a migration that waits for a lock makes everybody else wait behind it
+_LOCK_ATTEMPTS = 10
+_PAUSE = 1.0  # seconds, jittered, in which the others get through
+_TURN_TIMEOUT = "120s"  # for another migrator to finish
+_ADVISORY_LOCK = 0x6C6F636B6B  # "lockk"; shared by every release
+
+_MODELS_OF_THE_HOUSE = ("backend.identity.model", "backend.queue.attempts", "backend.queue.fleet")
+
+_LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED = "55P03", "40P01"
+
+
+class MigrationError(Exception):
+    """The database cannot be migrated; one line that says why and what to do."""
+
+
+def upgrade(url: str) -> None:
+    """Apply, each in its own transaction, the migrations that the database lacks.
+
+    No migration waits longer than 2 s for a lock; it gives way and is tried again, ten times.
+
+    Raises:
+        MigrationError: the schema is newer than this release, a lock could not be had, or
+            another migrator took over two minutes.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be reached, or a migration failed.
+    """
+    engine = _engine(url)
+    try:
+        with _our_turn(engine):
+            _refuse_newer(_current(engine))
+            for attempt in range(1, _LOCK_ATTEMPTS + 1):
+                if _tried(engine, last=attempt == _LOCK_ATTEMPTS):
+                    return
+                time.sleep(_PAUSE * random.uniform(0.5, 1.5))
+    finally:
+        engine.dispose()
+
+
+def current(url: str) -> str | None:
+    """The revision that the database is at; None where no migration ever ran."""
+    engine = _engine(url)
+    try:
+        return _current(engine)
+    finally:
+        engine.dispose()
+
+
+def head() -> str:
+    """The revision that this release needs.
+
+    Raises:
+        MigrationError: this release has no migrations.
+    """
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    if newest is None:
+        raise MigrationError("this release has no migrations")
+    return newest
+
+
+def target_metadata() -> MetaData:
+    """The schema as the models declare it; importing them is what declares it."""
+    for module in _MODELS_OF_THE_HOUSE:
+        import_module(module)
+    discover()
+    return Base.metadata
+
+
+def _engine(url: str) -> Engine:
+    connect_args = {**KEEPALIVES, "application_name": "lockkeeper-migrate"}
+    return create_engine(psycopg2_url(url), poolclass=NullPool, connect_args=connect_args)
+
+
+def _config() -> Config:
+    config = Config()
+    for name, path in (("script_location", HERE), ("version_locations", VERSIONS)):
+        config.set_main_option(name, str(path).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")  # so that a path may hold spaces
+    return config
+
+
+def _current(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_newer(revision: str | None) -> None:
+    if revision is None:
+        return
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(revision)
+    except CommandError:
+        raise MigrationError(
+            f"the database is at revision {revision}, which this release does not know:"
+            " run the release that migrated it, or a newer one"
+        ) from None
+
+
+@contextmanager
+def _our_turn(engine: Engine) -> Iterator[None]:
+    """Hold the migrators' lock in a transaction of its own.
+
+    Not a session lock: behind pgBouncer in transaction mode that would stay with a connection
+    which is somebody else's by the next statement.
+    """
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_TURN_TIMEOUT}'"))
+        try:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        except DBAPIError as error:
+            if _sqlstate(error) != _LOCK_NOT_AVAILABLE:
+                raise
+            raise MigrationError(
+                f"another migrator has been at work for {_TURN_TIMEOUT}: wait for it, then try again"
+            ) from None
+        yield
+
+
+def _tried(engine: Engine, *, last: bool) -> bool:
+    """Whether everything is applied; False when a lock was not to be had. What was done stays."""
+    try:
+        with engine.connect() as connection:
+            _limit_lock_waits(connection)
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        if _sqlstate(error) not in {_LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED}:
+            raise
+        if last:
+            raise MigrationError(
+                f"a table stayed locked through {_LOCK_ATTEMPTS} attempts:"
+                " look for long transactions in pg_stat_activity, then try again"
+            ) from None
+        return False
+    return True
+
+
+def _limit_lock_waits(connection: Connection) -> None:
+    @event.listens_for(connection, "begin")
+    def _set(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "pgcode", None)

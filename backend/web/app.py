@@ -1,0 +1,58 @@
+"""The application factory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Blueprint, Flask, g
+from flask_jwt_extended import JWTManager
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from backend.db import Sessions
+from backend.identity import guard, tokens
+from backend.settings import Settings
+from backend.web import auth, docs, hardening, health, problems
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the views of one application share: ``current_app.extensions["lockkeeper"]``."""
+
+    settings: Settings
+    sessions: Sessions
+    probes: health.Probes
+
+
+def create_app(
+    settings: Settings,
+    sessions: Sessions,
+    *,
+    blueprints: Sequence[Blueprint] = (),
+    probes: health.Probes = health.NO_PROBES,
+) -> Flask:
+    """The API with the given workloads' blueprints.
+
+    Raises:
+        SettingsError: the secret that signs tokens is missing or weak.
+        RuntimeError: a view does not say who may call it.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.config.update(tokens.jwt_config(settings))
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROPAGATE_EXCEPTIONS=False)
+    app.extensions["lockkeeper"] = Host(settings, sessions, probes)
+    JWTManager(app)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]  # Flask's documented way
+
+    hardening.register(app, cors_origins=settings.cors_origins)
+    problems.register(app)
+
+    @app.before_request
+    def admit() -> None:
+        g.sessions = sessions
+        guard.check()
+
+    for blueprint in (health.bp, docs.bp, auth.bp, auth.admin_bp, *blueprints):
+        app.register_blueprint(blueprint)
+    guard.refuse_unmarked(app)
+    return app

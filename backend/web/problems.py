@@ -1,0 +1,81 @@
+"""Every error leaves as a problem document (RFC 9457) with a stable code and one sentence."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Flask, Response, current_app, g, json
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from backend.problems import Problem
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 5
+
+log = structlog.get_logger(__name__)
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(OperationalError, _database)
+    app.register_error_handler(InterfaceError, _database)
+    app.register_error_handler(PoolTimeout, _database)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def document(status: int, detail: str, code: str, extra: dict[str, Any] | None = None) -> Response:
+    """A problem document. ``error`` repeats ``detail`` for callers that know only that name."""
+    members = {
+        **(extra or {}),
+        "type": f"urn:lockkeeper:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "error": detail,
+        "request_id": g.get("request_id"),
+    }
+    return Response(json.dumps(members), status, mimetype=MEDIA_TYPE)
+
+
+def _problem(problem: Problem) -> Response:
+    response = document(problem.status, problem.detail, problem.code, problem.extra)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    if "retry_after" in problem.extra:
+        response.headers["Retry-After"] = str(problem.extra["retry_after"])
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        return Response.force_type(error.get_response())  # type: ignore[return-value]  # flask's own class
+    status = HTTPStatus(error.code)
+    detail = error.description or status.phrase
+    if isinstance(error, RequestEntityTooLarge):
+        limit = current_app.config["MAX_CONTENT_LENGTH"]
+        detail = f"The request is larger than is allowed here (files: {limit} bytes)."
+    response = document(status, detail, status.phrase.lower().replace(" ", "-"))
+    for name, value in error.get_headers():
+        if name not in {"Content-Type", "Content-Length"}:
+            response.headers[name] = value
+    return response
+
+
+def _database(error: Exception) -> Response:
+    log.warning("database.unavailable", error=type(error).__name__, exc_info=error)
+    response = document(503, "The database cannot be reached now: try again.", "unavailable")
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("request.crashed", exc_info=error)
+    return document(
+        500, "Something went wrong here: report the request_id to the operator.", "internal"
+    )

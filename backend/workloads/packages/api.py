@@ -1,0 +1,242 @@
+"""The packages API: parse → service → shape."""
+
+from datetime import timedelta
+from http import HTTPStatus
+
+from flask import Blueprint, current_app, g
+
+from backend.identity import limits
+from backend.identity.guard import Principal, Role, Scope, current_user, requires
+from backend.operations import UploadedFile, operation, settings, transaction
+from backend.problems import Forbidden, Malformed, NotFound, TooLarge, Unsupported
+from backend.workloads.packages import configuration, licence_admin, schemas, service, submission
+from backend.workloads.packages.lifecycle import VETTING_QUEUE
+from backend.workloads.packages.lockfile import ParsedLock, parse_lock
+from backend.workloads.packages.model import Request
+from backend.workloads.packages.origins import known_hosts
+
+bp = Blueprint("packages", __name__, url_prefix="/api/packages")
+admin_bp = Blueprint("packages_admin", __name__, url_prefix="/api/admin")
+BLUEPRINTS = (bp, admin_bp)
+
+MINUTE = timedelta(minutes=1)
+
+
+def _wake() -> None:
+    """Tell the workers, after the commit."""
+    current_app.extensions["lockkeeper"].ready(VETTING_QUEUE.name)
+
+
+def _parse(file: UploadedFile) -> ParsedLock:
+    limit = settings().max_content_length
+    return parse_lock(
+        file.stream.read(limit + 1),
+        filename=file.filename,
+        origins=known_hosts(settings()),
+        internal_scopes=settings().internal_scopes,
+        max_bytes=limit,
+    )
+
+
+@bp.post("/upload")
+@requires(Role.USER, scope=Scope.SUBMIT)
+@operation(status=HTTPStatus.ACCEPTED, problems=[Malformed, TooLarge, Unsupported])
+def upload(form: schemas.UploadIn) -> schemas.UploadOut:
+    """Queue every package of one lock file; answers before any of them is vetted."""
+    user = current_user()
+    limits.demand(g.sessions, f"upload:{user.id}", settings().upload_rate_per_minute, MINUTE)
+    lock = _parse(form.file)
+    with transaction() as session:
+        submitted = submission.submit(
+            session, lock, by=user, max_age=settings().vetting_max_age, priority=form.priority
+        )
+    _wake()
+    return schemas.UploadOut.of(submitted, lock.exclusions)
+
+
+@bp.get("/requests")
+@requires(Role.USER)
+@operation()
+def requests(query: schemas.Page) -> schemas.RequestsOut:
+    """Requests, newest first: users see their own, approvers and admins all."""
+    with transaction() as session:
+        found = service.summaries(session, current_user(), before=query.before, limit=query.limit)
+    shaped = [schemas.RequestOut.of(summary) for summary in found]
+    return schemas.RequestsOut(
+        requests=shaped, next=shaped[-1].id if len(shaped) == query.limit else None
+    )
+
+
+@bp.get("/requests/<id>")
+@requires(Role.USER)
+@operation(problems=[NotFound])
+def request_detail(path: schemas.ById) -> schemas.RequestDetail:
+    """One request with every package, exclusion and notice; a foreign one is not found."""
+    with transaction() as session:
+        request = service.request_of(session, path.id, current_user())
+        (summary,) = service.summarise(session, [request])
+        rows = service.packages_of(session, request.id)
+        scans = service.newest_scans(session, [row.artifact.id for row in rows])
+        findings = service.findings_of(session, [scan.id for scan in scans.values()])
+        return schemas.RequestDetail.of(
+            summary,
+            [schemas.PackageOut.of(row, scans.get(row.artifact.id), findings) for row in rows],
+            service.exclusions_of(session, request.id),
+            service.notices_of(session, request.id),
+        )
+
+
+@bp.get("/requests/<id>/processing-status")
+@requires(Role.USER)
+@operation(problems=[NotFound])
+def processing_status(path: schemas.ById) -> schemas.RequestProgress:
+    """How far one request is."""
+    with transaction() as session:
+        request = service.request_of(session, path.id, current_user())
+        (summary,) = service.summarise(session, [request])
+        return schemas.RequestProgress.of(summary, service.packages_of(session, request.id))
+
+
+@bp.get("/requests/<id>/status")
+@requires(Role.USER)
+@operation(problems=[NotFound])
+def request_status(path: schemas.ById) -> schemas.RequestProgress:
+    """The same as processing-status."""
+    with transaction() as session:
+        request = service.request_of(session, path.id, current_user())
+        (summary,) = service.summarise(session, [request])
+        return schemas.RequestProgress.of(summary, service.packages_of(session, request.id))
+
+
+@bp.get("/processing/status")
+@requires(Role.USER)
+@operation()
+def processing() -> schemas.ProcessingOut:
+    """How the packages queue is doing."""
+    with transaction() as session:
+        return schemas.ProcessingOut.of(service.processing(session, current_user()))
+
+
+def _retry(request_id: int | None, wish: schemas.RetryIn) -> schemas.RetryOut:
+    user = current_user()
+    if wish.include_rejected:
+        _may_include_rejected(user, wish)
+    with transaction() as session:
+        request: Request | None = None
+        if request_id is not None:
+            request = service.request_of(session, request_id, user)
+            _may_retry(user, request, include_rejected=wish.include_rejected)
+        elif not (user.may(Role.ADMIN) or (wish.include_rejected and user.may(Role.APPROVER))):
+            raise Forbidden("Only an admin may retry every request: name a request_id.")
+        retried = submission.retry(
+            session, request, by=user, include_rejected=wish.include_rejected, reason=wish.reason
+        )
+    _wake()
+    return schemas.RetryOut(
+        message=f"{len(retried)} packages queued again.",
+        retried=len(retried),
+        request_id=request_id,
+    )
+
+
+def _may_include_rejected(user: Principal, wish: schemas.RetryIn) -> None:
+    if not user.may(Role.APPROVER):
+        raise Forbidden("Vetting refused packages anew needs an approver or an admin.")
+    if wish.reason is None:
+        raise Malformed("Give a reason for vetting refused packages anew.", code="reason-missing")
+
+
+def _may_retry(user: Principal, request: Request, *, include_rejected: bool) -> None:
+    mine = request.requestor_id == user.id
+    if include_rejected and mine:
+        raise Forbidden("Somebody else must vet anew what you requested.", code="four-eyes")
+    if not (mine or user.may(Role.ADMIN) or include_rejected):
+        raise Forbidden("Only its requestor or an admin may retry a request.")
+
+
+@bp.post("/processing/retry")
+@requires(Role.USER, scope=Scope.SUBMIT)
+@operation(problems=[NotFound, Forbidden])
+def retry(body: schemas.RetryAnyIn) -> schemas.RetryOut:
+    """Queue again what failed in processing: of one request, or (admin) of all."""
+    return _retry(body.request_id, body)
+
+
+@bp.post("/requests/<id>/retry")
+@requires(Role.USER, scope=Scope.SUBMIT)
+@operation(problems=[NotFound, Forbidden])
+def retry_request(path: schemas.ById, body: schemas.RetryIn) -> schemas.RetryOut:
+    """Queue again what failed in processing in one request."""
+    return _retry(path.id, body)
+
+
+@bp.post("/requests/<id>/withdraw")
+@requires(Role.USER, scope=Scope.SUBMIT)
+@operation(problems=[NotFound, Forbidden])
+def withdraw(path: schemas.ById) -> schemas.WithdrawOut:
+    """Take a request back; packages that no other open request needs are stopped."""
+    user = current_user()
+    with transaction() as session:
+        request = service.request_of(session, path.id, user)
+        if request.requestor_id != user.id and not user.may(Role.ADMIN):
+            raise Forbidden("Only its requestor or an admin may withdraw a request.")
+        cancelled = submission.withdraw(session, request, by=user)
+    message = f"Request {path.id} is withdrawn; {len(cancelled)} packages were stopped."
+    return schemas.WithdrawOut(message=message, request_id=path.id, cancelled=len(cancelled))
+
+
+@admin_bp.get("/licenses")
+@requires(Role.USER)
+@operation()
+def licences() -> schemas.LicencesOut:
+    """Every licence that policy knows, with its tier."""
+    with transaction() as session:
+        found = licence_admin.listed(session)
+        return schemas.LicencesOut(licenses=[schemas.LicenceOut.model_validate(e) for e in found])
+
+
+@admin_bp.get("/licenses/<id>")
+@requires(Role.USER)
+@operation(problems=[NotFound])
+def licence(path: schemas.ById) -> schemas.LicenceOut:
+    """One licence and its tier."""
+    with transaction() as session:
+        return schemas.LicenceOut.model_validate(licence_admin.one(session, path.id))
+
+
+@admin_bp.post("/licenses")
+@requires(Role.ADMIN, scope=Scope.ADMIN)
+@operation(status=HTTPStatus.CREATED)
+def add_licence(body: schemas.LicenceIn) -> schemas.LicenceOut:
+    """Add a licence to the policy; acts at once."""
+    with transaction() as session:
+        added = licence_admin.add(session, **body.model_dump(), by=current_user())
+        return schemas.LicenceOut.model_validate(added)
+
+
+@admin_bp.put("/licenses/<id>")
+@requires(Role.ADMIN, scope=Scope.ADMIN)
+@operation(problems=[NotFound])
+def change_licence(path: schemas.ById, body: schemas.LicenceIn) -> schemas.LicenceOut:
+    """Change a licence's tier; acts at once."""
+    with transaction() as session:
+        changed = licence_admin.change(session, path.id, **body.model_dump(), by=current_user())
+        return schemas.LicenceOut.model_validate(changed)
+
+
+@admin_bp.delete("/licenses/<id>")
+@requires(Role.ADMIN, scope=Scope.ADMIN)
+@operation(problems=[NotFound])
+def remove_licence(path: schemas.ById) -> None:
+    """Remove a licence that no package's verdict rests on."""
+    with transaction() as session:
+        licence_admin.remove(session, path.id, by=current_user())
+
+
+@admin_bp.get("/config")
+@requires(Role.ADMIN, scope=Scope.ADMIN)
+@operation()
+def config() -> schemas.ConfigOut:
+    """What is configured and what is missing; secrets are masked."""
+    configured, missing = configuration.described(settings())
+    return schemas.ConfigOut(configured=configured, missing=missing)

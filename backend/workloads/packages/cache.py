@@ -1,0 +1,196 @@
+"""Package bytes kept by content hash: written once, whole or not at all, hashed by every reader."""
+
+import errno
+import hashlib
+import io
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_SHA512 = re.compile(r"[0-9a-f]{128}")
+_CHUNK = 1024 * 1024
+_STALE = timedelta(days=1)
+
+
+class ContentError(Exception):
+    """The store could not give or keep the bytes; the message is one sentence."""
+
+
+class ContentMissing(ContentError):
+    """No bytes are kept under this hash."""
+
+
+class ContentAltered(ContentError):
+    """What was kept no longer has its hash. It was removed, so that it is fetched again."""
+
+
+class ContentUnavailable(ContentError):
+    """The disk is full or cannot be used now: worth another attempt."""
+
+
+class ContentStore:
+    """Files named by their SHA-512: ``sha512/ab/abcdef…``, mode 0444, in directories of mode 0700.
+
+    Safe to share between threads and processes: a file appears under its name by one rename, after
+    its bytes are on the disk, so a crash at any moment leaves the whole file or none.
+
+    Args:
+        root: a directory on one file system; made when the first bytes are written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "incoming"
+
+    def path(self, sha512: str) -> Path:
+        """Where the bytes of a hash (128 hex digits) belong, whether or not they are there."""
+        if not _SHA512.fullmatch(sha512):
+            raise ValueError("a SHA-512 is 128 lower-case hex digits")
+        return self.root / "sha512" / sha512[:2] / sha512
+
+    def writer(self) -> "ContentWriter":
+        """Begin to write bytes whose hash is not known yet; use it as a context manager.
+
+        Raises:
+            ContentUnavailable: the store cannot be written to.
+        """
+        with _disk_failures():
+            _make_directory(self._incoming)
+            descriptor, name = tempfile.mkstemp(prefix="part-", dir=self._incoming)
+        return ContentWriter(self, descriptor, Path(name))
+
+    def open_verified(self, sha512: str) -> io.BytesIO:
+        """Read the bytes of a hash into memory and check them: what is returned is what was hashed.
+
+        Raises:
+            ContentMissing: they are not kept here.
+            ContentAltered: they had changed; the file is gone now.
+            ContentUnavailable: the disk failed.
+        """
+        path = self.path(sha512)
+        content = io.BytesIO()
+        digest = hashlib.sha512()
+        with _disk_failures(), _open(path) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                content.write(chunk)
+        if digest.hexdigest() != sha512:
+            with _disk_failures():
+                path.unlink(missing_ok=True)
+            raise ContentAltered(f"the kept bytes of sha512 {sha512[:16]}… had been altered")
+        content.seek(0)
+        return content
+
+    def sweep(self, older_than: timedelta = _STALE) -> int:
+        """Remove what interrupted writers left behind; returns how many files that were."""
+        removed = 0
+        horizon = time.time() - older_than.total_seconds()
+        with _disk_failures():
+            for path in self._incoming.glob("part-*"):
+                with suppress(FileNotFoundError):  # its writer just finished
+                    if path.stat().st_mtime < horizon:
+                        path.unlink()
+                        removed += 1
+        return removed
+
+
+class ContentWriter:
+    """One file on its way into the store. Leaving it without ``commit`` discards the bytes."""
+
+    def __init__(self, store: ContentStore, descriptor: int, part: Path) -> None:
+        self._store = store
+        self._file = os.fdopen(descriptor, "wb")
+        self._part = part
+        self._digest = hashlib.sha512()
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        # Closing flushes, and fails again where the disk is full; the failure was told already.
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Append.
+
+        Raises:
+            ContentUnavailable: the disk is full or failed.
+        """
+        with _disk_failures():
+            self._file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+    @property
+    def sha512(self) -> str:
+        """Of what was written so far, 128 hex digits."""
+        return self._digest.hexdigest()
+
+    def commit(self) -> str:
+        """Keep the bytes under their hash, durably, and return it.
+
+        Raises:
+            ContentUnavailable: the disk is full or failed; nothing was kept.
+        """
+        target = self._store.path(self.sha512)
+        with _disk_failures():
+            self._file.flush()
+            os.fchmod(self._file.fileno(), 0o444)
+            os.fsync(self._file.fileno())
+            self._file.close()
+            _make_directory(target.parent)
+            # Replaces an existing file as well: these bytes are known to be right.
+            self._part.rename(target)
+            _sync_directory(target.parent)
+        return self.sha512
+
+
+@contextmanager
+def _disk_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        reason = "its disk is full" if full else os.strerror(error.errno or errno.EIO)
+        raise ContentUnavailable(f"the package cache cannot be used: {reason}") from error
+
+
+def _open(path: Path) -> io.FileIO:
+    try:
+        return io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except FileNotFoundError:
+        raise ContentMissing(f"no bytes are kept under sha512 {path.name[:16]}…") from None
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it, mode 0700 and durable."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    with suppress(FileExistsError):  # another writer was faster
+        path.mkdir(mode=0o700)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

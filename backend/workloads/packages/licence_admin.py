@@ -1,0 +1,74 @@
+"""Changing the licence tiers; workers read them for each package, so a change acts at once."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend.identity import audit
+from backend.identity.roles import Principal
+from backend.problems import Conflict, NotFound
+from backend.workloads.packages.model import PackageStatus, SupportedLicense
+
+
+def listed(session: Session) -> Sequence[SupportedLicense]:
+    return session.scalars(select(SupportedLicense).order_by(SupportedLicense.identifier)).all()
+
+
+def one(session: Session, licence_id: int, *, lock: bool = False) -> SupportedLicense:
+    """Raises NotFound."""
+    wanted = select(SupportedLicense).where(SupportedLicense.id == licence_id)
+    found = session.scalar(wanted.with_for_update() if lock else wanted)
+    if found is None:
+        raise NotFound(f"There is no licence {licence_id}.")
+    return found
+
+
+def add(
+    session: Session, *, name: str, identifier: str, status: str, by: Principal
+) -> SupportedLicense:
+    """Raises Conflict where the identifier is listed already."""
+    licence = SupportedLicense(name=name, identifier=identifier, status=status)
+    session.add(licence)
+    _flush(session, identifier)
+    audit.record(session, by, "licence.added", f"licence:{identifier}", status=status)
+    return licence
+
+
+def change(
+    session: Session, licence_id: int, *, name: str, identifier: str, status: str, by: Principal
+) -> SupportedLicense:
+    """Raises NotFound, or Conflict where another entry has the identifier."""
+    licence = one(session, licence_id, lock=True)
+    before = licence.status
+    licence.name, licence.identifier, licence.status = name, identifier, status
+    licence.updated_at = func.now()
+    _flush(session, identifier)
+    session.refresh(licence)
+    audit.record(
+        session, by, "licence.changed", f"licence:{identifier}", before=before, after=status
+    )
+    return licence
+
+
+def remove(session: Session, licence_id: int, *, by: Principal) -> None:
+    """Raises NotFound, or Conflict while a package's verdict rests on it."""
+    licence = one(session, licence_id, lock=True)
+    members = func.regexp_split_to_array(PackageStatus.license_identifier, r"[()\s]+")
+    used = session.scalar(
+        select(func.count())
+        .select_from(PackageStatus)
+        .where(func.array_position(members, licence.identifier).is_not(None))
+    )
+    if used:
+        raise Conflict(f"{licence.identifier} is used by {used} packages.", code="licence-in-use")
+    session.delete(licence)
+    audit.record(session, by, "licence.removed", f"licence:{licence.identifier}")
+
+
+def _flush(session: Session, identifier: str) -> None:
+    try:
+        session.flush()
+    except IntegrityError:
+        raise Conflict(f"{identifier} is listed already.", code="licence-exists") from None

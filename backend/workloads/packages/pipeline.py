@@ -1,0 +1,51 @@
+"""The packages workload's work: a step for each stage of its queue."""
+
+from datetime import timedelta
+
+from backend.queue.pipeline import Isolation, Pipeline, Step
+from backend.settings import Settings
+from backend.workloads.packages import recording
+from backend.workloads.packages.lifecycle import DOWNLOAD, INSPECT, LICENCE, SCAN, VETTING_QUEUE
+from backend.workloads.packages.snapshot import loader
+from backend.workloads.packages.steps.download import fetch_bytes
+from backend.workloads.packages.steps.inspect import inspect_tarball
+from backend.workloads.packages.steps.licence import check_licence
+from backend.workloads.packages.steps.scan import Inspected, scan
+from backend.workloads.packages.tools import VettingTools
+
+INSPECT_SECONDS = 120
+INSPECT_MEMORY = 1024 * 1024 * 1024  # bytes of address space; a 100 MB tarball needs half of it
+SLACK = timedelta(seconds=60)
+
+
+def pipelines(settings: Settings) -> list[Pipeline]:
+    """What a worker with these settings can do.
+
+    Raises:
+        SettingsError: a setting names something that cannot be used.
+    """
+    tools = VettingTools.of(settings)
+    asking = settings.download_timeout + SLACK
+    scanning = settings.trivy_timeout * (settings.trivy_max_retries + 1) + SLACK
+    return [
+        Pipeline(
+            queue=VETTING_QUEUE,
+            load=loader(tools.cache),
+            tools=tools,
+            batch=settings.worker_max_packages_per_cycle,
+            steps=(
+                Step(LICENCE, check_licence, recording.save_licence, timeout=asking * 2),
+                Step(DOWNLOAD, fetch_bytes, recording.save_download, timeout=asking),
+                Step(
+                    INSPECT,
+                    inspect_tarball,
+                    recording.save_inspection,
+                    timeout=timedelta(seconds=INSPECT_SECONDS),
+                    isolation=Isolation.PROCESS,
+                    memory=INSPECT_MEMORY,
+                    result=Inspected,
+                ),
+                Step(SCAN, scan, recording.save_scan, timeout=scanning),
+            ),
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Fetching from a package registry: guarded addresses, bounded answers, verified bytes."""

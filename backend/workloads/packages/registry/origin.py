@@ -1,0 +1,289 @@
+"""The guarded HTTP client of one registry.
+
+Every host name is resolved here, every address is checked, and the connection goes to that very
+address. Proxies, netrc and cookies do not exist for it.
+"""
+
+import socket
+import ssl
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
+
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+
+from backend.settings import SettingsError
+from backend.workloads.packages.registry import addresses, answers
+from backend.workloads.packages.registry.connections import Connections, Deadline, Exchange
+from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
+from backend.workloads.packages.registry.sites import Boundary, Site
+
+MAX_REDIRECTS = 3
+_DISCARD_AT_MOST = 64 * 1024
+_NETWORK_FAILURES = (OSError, HTTPException, HTTPError)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete answer of status 200; ``url`` is where it came from, after redirects."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Body:
+    """An answer of status 200 whose body is still to be read, once, by iterating."""
+
+    def __init__(self, url: str, exchange: Exchange, *, max_bytes: int) -> None:
+        self.url = url
+        self.headers: Mapping[str, str] = exchange.headers
+        self._exchange = exchange
+        self._max_bytes = max_bytes
+        if _said_length(self.headers) > max_bytes:
+            raise _too_large(url, max_bytes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body as it arrives.
+
+        Raises:
+            RegistryTransient: it broke off, or did not end in time.
+            RegistryPermanent: it is larger than allowed (``too-large``), whatever it said.
+        """
+        received = 0
+        while chunk := self._next():
+            received += len(chunk)
+            if received > self._max_bytes:
+                raise _too_large(self.url, self._max_bytes)
+            yield chunk
+        if received == 0 and not {"Content-Length", "Transfer-Encoding"} & set(self.headers):
+            # A connection that is lost inside the headers reads like an empty body.
+            raise RegistryTransient(f"the connection for {self.url} broke off")
+
+    def _next(self) -> bytes:
+        try:
+            return self._exchange.read()
+        except _NETWORK_FAILURES as error:
+            raise _transient(error, self.url) from error
+
+
+class Origin:
+    """A registry, and the only way to fetch from it. Safe to share between threads.
+
+    Args:
+        base_url: http or https. Its own host and port may be internal; no other host may.
+        cdns: hosts that redirects may lead to: ``host[:port]`` for https, or with a scheme.
+        ca_file: PEM certificates trusted besides the system's.
+        token: bearer token, sent to the registry's own host and to no other.
+        timeout: of one whole request, redirects and body included. Resolving a name is bounded by
+            the system's resolver instead.
+        resolver: has the signature of ``socket.getaddrinfo``.
+        refuse: why an address other than the registry's own may not be connected to.
+
+    Raises:
+        SettingsError: the URL, a CDN, the token or the CA file cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        cdns: tuple[str, ...] = (),
+        *,
+        ca_file: Path | None = None,
+        token: str | None = None,
+        timeout: timedelta = timedelta(seconds=120),
+        resolver: Callable[..., list[Any]] = socket.getaddrinfo,
+        refuse: Callable[[str], str | None] = addresses.refusal,
+    ) -> None:
+        try:
+            self._boundary = Boundary.around(base_url, cdns)
+        except ValueError as error:
+            raise SettingsError(f"a registry or CDN URL cannot be used: {error}") from None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise SettingsError("the registry token holds characters that a header may not hold")
+        parts = urlsplit(base_url)
+        self.base_url = f"{self._boundary.origin}{parts.path.rstrip('/')}"
+        self._token = token
+        self._timeout = timeout
+        self._resolver = resolver
+        self._refuse = refuse
+        self._connections = Connections(_tls(ca_file))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._connections.close()
+
+    def get(self, url: str, *, accept: str, max_bytes: int) -> Response:
+        """Fetch a document; it may come gzipped, ``max_bytes`` counts what it unpacks to.
+
+        Raises:
+            RegistryTransient: the network failed, or the answer is garbled.
+            RegistryPermanent: missing, denied, too large, or a redirect or address is refused.
+        """
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
+        with self._fetch(url, headers, max_bytes) as body:
+            unpacked = _unpack(body, max_bytes)
+        return Response(body.url, body.headers, unpacked)
+
+    @contextmanager
+    def stream(self, url: str, *, accept: str, max_bytes: int) -> Iterator[Body]:
+        """Fetch bytes exactly as the registry stores them; raises as ``get`` does."""
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        with self._fetch(url, headers, max_bytes) as body:
+            yield body
+
+    @contextmanager
+    def _fetch(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Iterator[Body]:
+        url, exchange = self._follow(url, headers, Deadline(self._timeout))
+        try:
+            failure = answers.failure(exchange.status, exchange.headers, url=without_query(url))
+            if failure is not None:
+                _discard(exchange)
+                raise failure
+            yield Body(without_query(url), exchange, max_bytes=max_bytes)
+        finally:
+            exchange.close()
+
+    def _follow(
+        self, url: str, headers: Mapping[str, str], deadline: Deadline
+    ) -> tuple[str, Exchange]:
+        came_from: Site | None = None
+        for _ in range(1 + MAX_REDIRECTS):
+            site = self._permit(url, came_from)
+            exchange = self._ask(site, url, headers, deadline)
+            location = exchange.headers.get("Location")
+            if exchange.status not in answers.REDIRECTS or location is None:
+                return url, exchange
+            _discard(exchange)
+            exchange.close()
+            url, came_from = _join(url, location), site
+        raise RegistryPermanent(
+            f"the registry redirected more than {MAX_REDIRECTS} times", "redirect-refused"
+        )
+
+    def _permit(self, url: str, came_from: Site | None) -> Site:
+        try:
+            site = Site.of(url)
+            reason = self._boundary.refusal(site, came_from=came_from)
+        except ValueError as error:
+            reason = f"its URL cannot be used: {error}"
+        if reason is not None:
+            what = "a URL outside the registry" if came_from is None else "the registry's redirect"
+            raise RegistryPermanent(f"{what} was refused: {reason}", "redirect-refused")
+        return site
+
+    def _ask(
+        self, site: Site, url: str, headers: Mapping[str, str], deadline: Deadline
+    ) -> Exchange:
+        sent = {"Host": site.host_header, "User-Agent": "lockkeeper", **headers}
+        if self._token is not None and self._boundary.owns(site):
+            sent["Authorization"] = f"Bearer {self._token}"
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            return self._connections.get(site, self._resolve(site), target, sent, deadline)
+        except _NETWORK_FAILURES as error:
+            raise _transient(error, without_query(url)) from error
+
+    def _resolve(self, site: Site) -> list[str]:
+        found = self._resolver(site.host, site.port, type=socket.SOCK_STREAM)
+        resolved = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if self._boundary.owns(site):
+            return resolved
+        for address in resolved:
+            reason = self._refuse(address)
+            if reason is not None:
+                raise RegistryPermanent(
+                    f"{site.host} was refused: it resolves to {address}, {reason}",
+                    "address-refused",
+                )
+        return resolved
+
+
+def without_query(url: str) -> str:
+    """The URL as it may be logged: no user-info, no query, no fragment."""
+    return f"{Site.of(url)}{urlsplit(url).path}"
+
+
+def _too_large(url: str, max_bytes: int) -> RegistryPermanent:
+    return RegistryPermanent(f"{url} is larger than {max_bytes} bytes", "too-large")
+
+
+def _said_length(headers: Mapping[str, str]) -> int:
+    """``Content-Length`` in bytes; 0 where it is absent or unreadable."""
+    value = headers.get("Content-Length", "")
+    return int(value[:20]) if value.isascii() and value.isdigit() else 0
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise SettingsError(f"the registry's CA file cannot be used: {error}") from None
+    return context
+
+
+def _join(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location  # refused where it is permitted, with the reason
+
+
+def _discard(exchange: Exchange) -> None:
+    """Read a small body to its end, so that the connection can be used again."""
+    if _said_length(exchange.headers) > _DISCARD_AT_MOST:
+        return
+    received = 0
+    try:
+        while (chunk := exchange.read()) and received <= _DISCARD_AT_MOST:
+            received += len(chunk)
+    except _NETWORK_FAILURES:
+        return  # the status was what mattered
+
+
+def _unpack(body: Body, max_bytes: int) -> bytes:
+    encoding = body.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return b"".join(body)
+    if encoding not in {"gzip", "x-gzip"}:
+        raise RegistryTransient(f"{body.url} came in an encoding that was not asked for")
+    unpacked = bytearray()
+    decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        for chunk in body:
+            unpacked += decoder.decompress(chunk, max_bytes + 1 - len(unpacked))
+            if len(unpacked) > max_bytes:
+                raise _too_large(body.url, max_bytes)
+    except zlib.error:
+        raise RegistryTransient(f"{body.url} says gzip but is not") from None
+    if not decoder.eof:
+        raise RegistryTransient(f"{body.url} broke off inside its gzip stream")
+    return bytes(unpacked)
+
+
+def _transient(error: Exception, url: str) -> RegistryTransient:
+    refused = isinstance(error, NewConnectionError)  # urllib3 counts it among the time-outs
+    if isinstance(error, TimeoutError | Urllib3Timeout) and not refused:
+        return RegistryTransient(f"{url} did not answer in time", code="registry-timeout")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message
+        return RegistryTransient(f"the TLS certificate for {url} was not accepted: {reason}")
+    if isinstance(error, socket.gaierror):
+        return RegistryTransient(f"the host name of {url} could not be resolved")
+    return RegistryTransient(f"the connection for {url} failed: {type(error).__name__}")

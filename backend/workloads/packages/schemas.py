@@ -1,0 +1,369 @@
+"""What the packages API reads and answers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import MAXYEAR, UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from backend.operations import UploadedFile
+from backend.workloads.packages import service
+from backend.workloads.packages.model import (
+    RequestExclusion,
+    RequestNotice,
+    ScanFinding,
+    SecurityScan,
+)
+from backend.workloads.packages.submission import Submitted
+
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+Tier = Literal["always_allowed", "allowed", "avoid", "blocked"]
+
+
+class Stored(BaseModel):
+    """Built from a database row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Application(BaseModel):
+    name: str
+    version: str
+
+
+class ById(BaseModel):
+    id: Id
+
+
+class UploadIn(BaseModel):
+    """A lock file; ``priority`` 10 is most urgent."""
+
+    file: UploadedFile
+    priority: int = Field(5, ge=1, le=10)
+
+
+class Excluded(Stored):
+    entry: str
+    reason: str
+    detail: str
+
+
+class UploadOut(BaseModel):
+    status: Literal["queued"] = "queued"
+    request_id: int
+    application: Application
+    packages: int
+    excluded: list[Excluded]
+    message: str
+
+    @classmethod
+    def of(cls, submitted: Submitted, excluded: Sequence[Any]) -> "UploadOut":
+        request = submitted.request
+        known = submitted.packages - submitted.fresh
+        return cls(
+            request_id=request.id,
+            application=Application(name=request.application_name, version=request.version),
+            packages=submitted.packages,
+            excluded=[Excluded.model_validate(e, from_attributes=True) for e in excluded],
+            message=f"{submitted.packages} packages queued: {submitted.fresh} new, {known} known "
+            f"({submitted.again} of them vetted again), {len(excluded)} entries excluded.",
+        )
+
+
+class Page(BaseModel):
+    """Keyset pagination: pass the last answer's ``next`` as ``before``."""
+
+    before: Id | None = None
+    limit: int = Field(50, ge=1, le=200)
+
+
+class RequestOut(BaseModel):
+    id: int
+    application_name: str
+    version: str
+    status: str
+    lock_format: str
+    entries: int
+    total_packages: int
+    completed_packages: int
+    completion_percentage: float
+    created_at: datetime
+    requestor: str
+    package_counts: dict[str, int]
+
+    @classmethod
+    def of(cls, summary: service.RequestSummary) -> "RequestOut":
+        request = summary.request
+        return cls(
+            id=request.id,
+            application_name=request.application_name,
+            version=request.version,
+            status=summary.status,
+            lock_format=request.lock_format,
+            entries=request.entries,
+            total_packages=summary.total,
+            completed_packages=summary.completed,
+            completion_percentage=summary.percentage,
+            created_at=request.created_at,
+            requestor=summary.requestor,
+            package_counts=summary.counts,
+        )
+
+
+class RequestsOut(BaseModel):
+    requests: list[RequestOut]
+    next: int | None
+
+
+class FindingOut(Stored):
+    id: str = Field(validation_alias="advisory")
+    aliases: list[str]
+    kind: str
+    severity: str
+    title: str | None
+    fixed: list[str]
+    source: str
+    component: str
+
+
+class PackageOut(BaseModel):
+    """One package of a request. ``id`` is its queue row's; ``coverage`` None = never scanned."""
+
+    id: int
+    name: str
+    version: str
+    purl: str
+    status: str
+    failure: str | None
+    error: str | None
+    security_score: int | None
+    license_score: int | None
+    license_identifier: str | None
+    license_status: str | None
+    type: str
+    scan_result: str | None
+    integrity: str
+    checked: str | None
+    entries: list[str]
+    dev: bool
+    optional: bool
+    attempts: int
+    available_at: datetime | None
+    updated_at: datetime
+    findings: list[FindingOut]
+    coverage: list[dict[str, Any]] | None
+    notes: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        row: service.PackageRow,
+        scan: SecurityScan | None,
+        findings: Mapping[int, Sequence[ScanFinding]],
+    ) -> "PackageOut":
+        """``findings`` are by scan id."""
+        found = findings.get(scan.id, ()) if scan else ()
+        status, package, artifact, wanted = row
+        return cls(
+            id=status.id,
+            name=package.name,
+            version=package.version,
+            purl=package.purl,
+            status=status.status,
+            failure=status.failure,
+            error=status.error,
+            security_score=status.security_score,
+            license_score=status.license_score,
+            license_identifier=status.license_identifier,
+            license_status=status.license_status,
+            type=wanted.type,
+            scan_result=status.scan_result,
+            integrity=wanted.integrity or "none",
+            checked=artifact.checked,
+            entries=wanted.entries,
+            dev=wanted.dev,
+            optional=wanted.optional,
+            attempts=status.attempts,
+            available_at=status.available_at if status.available_at.year < MAXYEAR else None,
+            updated_at=status.updated_at,
+            findings=[FindingOut.model_validate(finding) for finding in found],
+            coverage=scan.coverage if scan else None,
+            notes=scan.notes if scan else [],
+        )
+
+
+class NoticeOut(Stored):
+    kind: str
+    entry: str
+    detail: str
+
+
+class RequestDetail(BaseModel):
+    request: RequestOut
+    packages: list[PackageOut]
+    excluded: list[Excluded]
+    notices: list[NoticeOut]
+
+    @classmethod
+    def of(
+        cls,
+        summary: service.RequestSummary,
+        packages: list[PackageOut],
+        excluded: Sequence[RequestExclusion],
+        notices: Sequence[RequestNotice],
+    ) -> "RequestDetail":
+        return cls(
+            request=RequestOut.of(summary),
+            packages=packages,
+            excluded=[Excluded.model_validate(e) for e in excluded],
+            notices=[NoticeOut.model_validate(n) for n in notices],
+        )
+
+
+class PackageProgress(BaseModel):
+    id: int
+    name: str
+    version: str
+    status: str
+    failure: str | None
+    error: str | None
+
+
+class RequestProgress(BaseModel):
+    request_id: int
+    application_name: str
+    application_version: str
+    status: str
+    total_packages: int
+    completed_packages: int
+    progress_percentage: float
+    status_counts: dict[str, int]
+    packages: list[PackageProgress]
+    timestamp: datetime
+
+    @classmethod
+    def of(
+        cls, summary: service.RequestSummary, rows: Sequence[service.PackageRow]
+    ) -> "RequestProgress":
+        return cls(
+            request_id=summary.request.id,
+            application_name=summary.request.application_name,
+            application_version=summary.request.version,
+            status=summary.status,
+            total_packages=summary.total,
+            completed_packages=summary.completed,
+            progress_percentage=summary.percentage,
+            status_counts=summary.counts,
+            packages=[
+                PackageProgress(
+                    id=status.id,
+                    name=package.name,
+                    version=package.version,
+                    status=status.status,
+                    failure=status.failure,
+                    error=status.error,
+                )
+                for status, package, _, _ in rows
+            ],
+            timestamp=datetime.now(UTC),
+        )
+
+
+class Activity(BaseModel):
+    package_name: str
+    package_version: str
+    status: str
+    updated_at: datetime
+
+
+class QueueOut(BaseModel):
+    depth: int
+    later: int
+    held: int
+    oldest_wait_seconds: float
+    workers: int
+
+
+class ProcessingOut(BaseModel):
+    status_counts: dict[str, int]
+    total_requests: int
+    recent_activity: list[Activity]
+    queue: QueueOut
+    timestamp: datetime
+
+    @classmethod
+    def of(cls, now: service.Processing) -> "ProcessingOut":
+        return cls(
+            status_counts=now.status_counts,
+            total_requests=now.total_requests,
+            recent_activity=[
+                Activity(package_name=n, package_version=v, status=s, updated_at=t)
+                for n, v, s, t in now.recent
+            ],
+            queue=QueueOut(
+                depth=now.depth.ready,
+                later=now.depth.later,
+                held=now.depth.held,
+                oldest_wait_seconds=round(now.depth.oldest_wait_seconds, 3),
+                workers=now.workers,
+            ),
+            timestamp=datetime.now(UTC),
+        )
+
+
+class RetryIn(BaseModel):
+    """``include_rejected`` vets anew what was refused; it needs a reason."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_rejected: bool = False
+    reason: Text | None = None
+
+
+class RetryAnyIn(RetryIn):
+    request_id: Id | None = None
+
+
+class RetryOut(BaseModel):
+    message: str
+    retried: int
+    request_id: int | None
+
+
+class WithdrawOut(BaseModel):
+    message: str
+    request_id: int
+    cancelled: int
+
+
+class LicenceIn(BaseModel):
+    """``identifier`` is an SPDX id, or ``id WITH exception``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    identifier: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+-]*$", max_length=200)
+    ]
+    status: Tier
+
+
+class LicenceOut(Stored):
+    id: int
+    name: str
+    identifier: str
+    status: Tier
+    created_at: datetime
+    updated_at: datetime
+
+
+class LicencesOut(BaseModel):
+    licenses: list[LicenceOut]
+
+
+class ConfigOut(BaseModel):
+    """``configured`` with secrets masked; ``missing`` says what does not work without it."""
+
+    configured: Mapping[str, Any]
+    missing: Mapping[str, str]

@@ -1,0 +1,118 @@
+"""Security Scanning: what is known against the package and what it bundles; then the verdict."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter
+
+from backend.queue.pipeline import Done, Reject, Rewind
+from backend.queue.retry import Permanent, Transient
+from backend.workloads.packages.policy import policy_of
+from backend.workloads.packages.scanning import bounded_process
+from backend.workloads.packages.scanning.findings import Component, merge
+from backend.workloads.packages.scanning.inspection import Inspection
+from backend.workloads.packages.scanning.sources import ScanReport, ScanTransient, scan_all
+from backend.workloads.packages.snapshot import PackageSnapshot
+from backend.workloads.packages.tools import VettingTools
+from backend.workloads.packages.verdict import judge_licences, refusal
+
+UNPACK_SECONDS = 120.0
+INSPECTION = TypeAdapter(Inspection)
+
+
+class Inspected(BaseModel):
+    """A child's answer: what it found, or why the bytes could not be opened here."""
+
+    found: Inspection | None = None
+    gone: str | None = None
+
+
+class ScanResult(BaseModel):
+    """The report and the licence verdict, by the policy and the advisories in force."""
+
+    report: ScanReport
+    expression: str | None
+    tier: str | None
+    score: int | None
+    policy_digest: str
+
+
+def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewind:
+    """Ask every source about the package and each component in it, and judge.
+
+    Runs outside any transaction and may run twice for one row.
+
+    Returns:
+        ``Reject`` when policy forbids the licence or a finding, else ``Done``; ``Rewind`` where
+        the evidence is gone.
+
+    Raises:
+        Transient: a source could not be asked; worth another attempt.
+    """
+    if package.inspection is None:
+        return Rewind("the evidence of the tarball is missing")
+    inspection = INSPECTION.validate_python(package.inspection)
+    try:
+        with _files(package, tools) as directory:
+            report = scan_all(
+                tools.sources,
+                _components(inspection),
+                directory=directory,
+                max_age=tools.advisory_max_age,
+            )
+    except FileNotFoundError:
+        return Rewind("the package's bytes are not in this worker's cache")
+    except ScanTransient as error:
+        raise Transient(f"not scanned: {error}") from None
+    return _judged(package, inspection, report)
+
+
+def _judged(package: PackageSnapshot, inspection: Inspection, report: ScanReport) -> Done | Reject:
+    policy = policy_of(package.tiers)
+    record = package.registry_record or {}
+    verdict, differences = judge_licences(
+        policy.licences, record.get("license_expression"), inspection, report.licences
+    )
+    findings = merge([*report.findings, *differences])
+    result = ScanResult(
+        report=report.model_copy(update={"findings": findings}),
+        expression=verdict.expression,
+        tier=verdict.tier,
+        score=verdict.score,
+        policy_digest=policy.digest,
+    )
+    reason = refusal(verdict, findings)
+    return Reject(reason, result) if reason else Done(result)
+
+
+def _components(inspection: Inspection) -> list[Component]:
+    bundled = [
+        Component(name=c.name, version=c.version, path=c.path) for c in inspection.components
+    ]
+    return [Component(name=inspection.name, version=inspection.version), *bundled]
+
+
+@contextmanager
+def _files(package: PackageSnapshot, tools: VettingTools) -> Iterator[Path | None]:
+    """The package's files, unpacked by a confined child, where a source wants to see them."""
+    if not tools.needs_files:
+        yield None
+        return
+    if package.path is None or package.sha512 is None or not Path(package.path).is_file():
+        raise FileNotFoundError
+    with tempfile.TemporaryDirectory(prefix="lockkeeper-scan-") as scratch:
+        done = bounded_process.run(
+            [sys.executable, "-I", "-m", "backend.workloads.packages.steps.inspect",
+             package.path, package.sha512, scratch],
+            environment={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": scratch},
+            directory=Path(scratch),
+            timeout=UNPACK_SECONDS,
+            output_bytes=4096,
+        )  # fmt: skip
+        if done.exit_code != 0:
+            raise Permanent(f"the package cannot be unpacked: {done.errors.strip()[-300:]}")
+        yield Path(scratch) / "files"

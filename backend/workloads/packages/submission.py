@@ -1,0 +1,418 @@
+"""From a parsed lock to rows: one transaction, shared rows in sorted order.
+
+Rows that several uploads share are inserted sorted, ON CONFLICT DO NOTHING, and read back in a
+second statement: two uploads that insert in their files' order deadlock.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    any_,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from backend.db import table_of, unnest
+from backend.identity import audit
+from backend.identity.roles import Principal
+from backend.queue import control
+from backend.queue.lifecycle import PROCESSING_FAILURES
+from backend.workloads.packages.lifecycle import INSPECT, VETTING_QUEUE
+from backend.workloads.packages.lockfile import ParsedLock, WantedPackage
+from backend.workloads.packages.model import (
+    AdvisoryState,
+    Artifact,
+    ArtifactEvidence,
+    Package,
+    PackageStatus,
+    Request,
+    RequestExclusion,
+    RequestNotice,
+    RequestPackage,
+)
+from backend.workloads.packages.policy import digest_of, read_tiers
+
+DEFAULT_PRIORITY = 5
+
+PackageKey = tuple[str, str, str]
+ArtifactKey = tuple[int, str]
+"""(package id, declared integrity or "")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What an upload came to. ``fresh`` artifacts were never seen, ``again`` are vetted anew."""
+
+    request: Request
+    packages: int
+    fresh: int
+    again: int
+
+
+def submit(
+    session: Session,
+    lock: ParsedLock,
+    *,
+    by: Principal,
+    max_age: timedelta,
+    priority: int = DEFAULT_PRIORITY,
+) -> Submitted:
+    """Store a request with every entry of its lock, and queue what is not vetted yet.
+
+    Args:
+        by: the requestor.
+        max_age: older evidence of a known artifact is not trusted any more.
+        priority: 1 to 10, 10 most urgent; an artifact has the highest of its requests.
+    """
+    request = Request(
+        application_name=lock.application_name or "unnamed",
+        version=lock.application_version or "0.0.0",
+        requestor_id=by.id,
+        lock_format=lock.format,
+        lock=lock.redacted,
+        entries=lock.entries,
+        priority=priority,
+    )
+    session.add(request)
+    session.flush()
+    packages = _packages(session, lock.packages)
+    artifacts = _artifacts(session, lock.packages, packages)
+    wanted = set(artifacts.values())
+    fresh = _enqueue(session, wanted, priority)
+    _link(session, request.id, lock.packages, packages, artifacts, fresh)
+    _note(session, request.id, lock, packages)
+    known = wanted - fresh
+    again = vet_again(session, known, max_age=max_age)
+    _raise_priority(session, known, priority)
+    audit.record(
+        session, by, "request.submitted", f"request:{request.id}",
+        application=request.application_name, packages=len(lock.packages),
+        excluded=len(lock.exclusions),
+    )  # fmt: skip
+    return Submitted(request, len(lock.packages), len(fresh), len(again))
+
+
+def _key(package: WantedPackage) -> PackageKey:
+    return (package.ecosystem, package.name, package.version)
+
+
+def _packages(session: Session, wanted: Iterable[WantedPackage]) -> dict[PackageKey, int]:
+    purls = {_key(package): package.purl for package in wanted}
+    keys = sorted(purls)
+    columns = {
+        "given_ecosystem": [key[0] for key in keys],
+        "given_name": [key[1] for key in keys],
+        "given_version": [key[2] for key in keys],
+        "given_purl": [purls[key] for key in keys],
+    }
+    given = unnest("given", ecosystem=Text(), name=Text(), version=Text(), purl=Text())
+    names = ["ecosystem", "name", "version", "purl"]
+    session.execute(
+        upsert(table_of(Package))
+        .from_select(names, select(*given.c).order_by(*(given.c[n] for n in names[:3])))
+        .on_conflict_do_nothing(),
+        columns,
+    )
+    same = and_(*(table_of(Package).c[n] == given.c[n] for n in names[:3]))
+    found = session.execute(
+        select(Package.ecosystem, Package.name, Package.version, Package.id).join(given, same),
+        columns,
+    )
+    return {(row.ecosystem, row.name, row.version): row.id for row in found}
+
+
+def _artifacts(
+    session: Session, wanted: Iterable[WantedPackage], packages: dict[PackageKey, int]
+) -> dict[ArtifactKey, int]:
+    """Artifact ids by what the lock declares; a merged artifact answers with its survivor."""
+    keys = sorted({(packages[_key(p)], p.integrity or "") for p in wanted})
+    columns = {
+        "given_package_id": [key[0] for key in keys],
+        "given_integrity": [key[1] for key in keys],
+    }
+    given = unnest("given", package_id=BigInteger(), integrity=Text())
+    session.execute(
+        upsert(table_of(Artifact))
+        .from_select(
+            ["package_id", "integrity"],
+            select(*given.c).order_by(given.c.package_id, given.c.integrity),
+        )
+        .on_conflict_do_nothing(),
+        columns,
+    )
+    survivor = func.coalesce(Artifact.merged_into, Artifact.id)
+    found = session.execute(
+        select(Artifact.package_id, Artifact.integrity, survivor)
+        .join(
+            given,
+            and_(
+                Artifact.package_id == given.c.package_id,
+                Artifact.integrity == given.c.integrity,
+            ),
+        )
+        .order_by(Artifact.id)
+        # A worker that merges one of them just now (see recording) goes first, or waits for us.
+        .with_for_update(read=True, key_share=True, of=Artifact),
+        columns,
+    )
+    return {(package, integrity): artifact for package, integrity, artifact in found}
+
+
+def _enqueue(session: Session, artifacts: Collection[int], priority: int) -> set[int]:
+    """One queue row for each artifact that has none; answers those artifacts."""
+    given = unnest("given", id=BigInteger())
+    new = (
+        upsert(table_of(PackageStatus))
+        .from_select(
+            ["artifact_id", "status", "priority", "max_attempts"],
+            select(
+                given.c.id,
+                sql_cast(VETTING_QUEUE.ready, Text),
+                sql_cast(priority, BigInteger),
+                sql_cast(VETTING_QUEUE.max_attempts, BigInteger),
+            ).order_by(given.c.id),
+        )
+        .on_conflict_do_nothing(index_elements=["artifact_id"])
+        .returning(table_of(PackageStatus).c.artifact_id)
+    )
+    return set(session.scalars(new, {"given_id": sorted(artifacts)}))
+
+
+def _link(
+    session: Session,
+    request_id: int,
+    wanted: Iterable[WantedPackage],
+    packages: dict[PackageKey, int],
+    artifacts: dict[ArtifactKey, int],
+    fresh: Collection[int],
+) -> None:
+    rows: list[dict[str, Any]] = []
+    for package in wanted:
+        package_id, integrity = packages[_key(package)], package.integrity or ""
+        artifact_id = artifacts[package_id, integrity]
+        rows.append(
+            {
+                "request_id": request_id,
+                "package_id": package_id,
+                "artifact_id": artifact_id,
+                "type": "new" if artifact_id in fresh else "existing",
+                "integrity": integrity,
+                "entries": list(package.entries),
+                "dev": package.dev,
+                "optional": package.optional,
+                "license_claim": package.license_claim,
+            }
+        )
+    if rows:
+        # Sorted: each insert takes a key-share lock on its artifact (see withdraw).
+        session.execute(insert(RequestPackage), sorted(rows, key=itemgetter("artifact_id")))
+
+
+def _note(
+    session: Session, request_id: int, lock: ParsedLock, packages: dict[PackageKey, int]
+) -> None:
+    """Exclusions, what the lock says against itself, and other bytes under a known name."""
+    if lock.exclusions:
+        session.execute(
+            insert(RequestExclusion),
+            [
+                {"request_id": request_id, "entry": e.entry, "reason": e.reason, "detail": e.detail}
+                for e in lock.exclusions
+            ],
+        )
+    notices: list[tuple[str, str, str]] = [(d.entry, d.kind, d.detail) for d in lock.differences]
+    notices += _other_bytes(session, lock.packages, packages)
+    if notices:
+        session.execute(
+            insert(RequestNotice),
+            [
+                {"request_id": request_id, "entry": entry, "kind": kind, "detail": detail}
+                for entry, kind, detail in notices
+            ],
+        )
+
+
+def _other_bytes(
+    session: Session, wanted: Iterable[WantedPackage], packages: dict[PackageKey, int]
+) -> list[tuple[str, str, str]]:
+    """The alarm: a known name and version for which somebody names other bytes."""
+    pinned = {
+        packages[_key(p)]: p for p in wanted if p.integrity and p.integrity.startswith("sha512-")
+    }
+    found = session.execute(
+        select(Artifact.package_id, Artifact.integrity).where(
+            Artifact.package_id == any_(sql_cast(sorted(pinned), ARRAY(BigInteger))),
+            Artifact.integrity.startswith("sha512-"),
+        )
+    )
+    named: dict[int, set[str]] = defaultdict(set)
+    for package_id, integrity in found:
+        named[package_id].add(integrity)
+    return [
+        (
+            pinned[package_id].entries[0],
+            "different-bytes",
+            f"{pinned[package_id].purl} is known with {len(hashes)} sha512 hashes; each is vetted",
+        )
+        for package_id, hashes in sorted(named.items())
+        if len(hashes) > 1
+    ]
+
+
+def _of_artifacts(artifacts: Collection[int]) -> ColumnElement[bool]:
+    return PackageStatus.artifact_id == any_(sql_cast(sorted(artifacts), ARRAY(BigInteger)))
+
+
+def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelta) -> list[int]:
+    """Queue known artifacts whose verdict does not stand today; answers their row ids.
+
+    From the start: what failed in processing or was withdrawn, and evidence older than
+    ``max_age``. From the stored evidence: what other licence tiers or other advisory records
+    judged. What a person decided stays decided.
+    """
+    if not artifacts:
+        return []
+    status, failure = PackageStatus.status, PackageStatus.failure
+    of_these = _of_artifacts(artifacts)
+    retried = session.scalars(
+        select(PackageStatus.id).where(of_these, failure.in_((*PROCESSING_FAILURES, "cancelled")))
+    )
+    again = control.requeue(
+        session, VETTING_QUEUE, list(retried), failures=(*PROCESSING_FAILURES, "cancelled")
+    )
+    refused = and_(status == VETTING_QUEUE.failed, failure == "policy")
+    judged = and_(of_these, or_(status == VETTING_QUEUE.done, refused))
+    old = PackageStatus.vetted_at < func.now() - max_age
+    read = select(ArtifactEvidence.artifact_id).where(
+        ArtifactEvidence.artifact_id == PackageStatus.artifact_id,
+        ArtifactEvidence.inspection.is_not(None),
+    )
+    changed = or_(
+        PackageStatus.policy_digest.is_distinct_from(digest_of(read_tiers(session))),
+        PackageStatus.advisories_digest.is_distinct_from(advisories_digest(session)),
+    )
+    for where, step in (
+        (or_(old, and_(changed, ~read.exists())), None),
+        (and_(changed, read.exists()), INSPECT),
+    ):
+        ids = session.scalars(select(PackageStatus.id).where(judged, where)).all()
+        again += control.reopen(session, VETTING_QUEUE, ids, step=step, failures=("policy",))
+    return again
+
+
+def advisories_digest(session: Session) -> str:
+    """One word for all advisory records in use, as the workers last loaded them."""
+    digests = session.scalars(select(AdvisoryState.digest).order_by(AdvisoryState.source))
+    return "+".join(digests)
+
+
+def _raise_priority(session: Session, artifacts: Collection[int], priority: int) -> None:
+    """An artifact is as urgent as its most urgent request."""
+    locked = (
+        select(PackageStatus.id)
+        .where(
+            _of_artifacts(artifacts),
+            PackageStatus.status == VETTING_QUEUE.ready,
+            PackageStatus.priority < priority,
+        )
+        .order_by(PackageStatus.id)
+        .with_for_update(key_share=True)
+    )
+    ids = session.scalars(locked).all()
+    if ids:
+        session.execute(
+            update(PackageStatus).where(PackageStatus.id.in_(ids)).values(priority=priority)
+        )
+
+
+def withdraw(session: Session, request: Request, *, by: Principal) -> list[int]:
+    """End a request; stops only what no other open request needs. Answers the cancelled rows."""
+    if request.withdrawn_at is not None:
+        return []
+    request.withdrawn_at = func.now()
+    session.flush()
+    mine = select(RequestPackage.artifact_id).where(RequestPackage.request_id == request.id)
+    # An upload that links one of these artifacts just now holds a key-share lock on it: wait for
+    # it, so that it is counted below, or let it wait and find the cancelled row.
+    session.execute(
+        select(Artifact.id).where(Artifact.id.in_(mine)).order_by(Artifact.id).with_for_update()
+    )
+    others = (
+        select(RequestPackage.artifact_id)
+        .join(Request, Request.id == RequestPackage.request_id)
+        .where(
+            Request.withdrawn_at.is_(None),
+            RequestPackage.artifact_id == PackageStatus.artifact_id,
+        )
+    )
+    needless = session.scalars(
+        select(PackageStatus.id).where(
+            PackageStatus.artifact_id.in_(mine),
+            PackageStatus.status.in_((VETTING_QUEUE.ready, *VETTING_QUEUE.held)),
+            ~others.exists(),
+        )
+    ).all()
+    cancelled = control.cancel(
+        session, VETTING_QUEUE, needless, why=f"request {request.id} was withdrawn"
+    )
+    audit.record(
+        session, by, "request.withdrawn", f"request:{request.id}", cancelled=len(cancelled)
+    )
+    return cancelled
+
+
+def retry(
+    session: Session,
+    request: Request | None,
+    *,
+    by: Principal,
+    include_rejected: bool = False,
+    reason: str | None = None,
+) -> list[int]:
+    """Queue again what failed in processing, of one request or of all; answers the row ids.
+
+    ``include_rejected`` vets anew what policy or a person refused, too: the caller has checked
+    that ``by`` may.
+    """
+    failures = PROCESSING_FAILURES + (("policy", "human") if include_rejected else ())
+    wanted = select(PackageStatus.id).where(PackageStatus.failure.in_(failures))
+    if request is not None:
+        wanted = wanted.where(
+            PackageStatus.artifact_id.in_(
+                select(RequestPackage.artifact_id).where(RequestPackage.request_id == request.id)
+            )
+        )
+    if include_rejected:
+        wanted = wanted.where(
+            ~select(RequestPackage.id)
+            .join(Request, Request.id == RequestPackage.request_id)
+            .where(
+                RequestPackage.artifact_id == PackageStatus.artifact_id,
+                Request.requestor_id == by.id,
+            )
+            .exists()
+        )
+    ids = session.scalars(wanted).all()
+    retried = control.requeue(session, VETTING_QUEUE, ids, failures=failures)
+    subject = f"request:{request.id}" if request is not None else "queue:packages"
+    audit.record(
+        session, by, "packages.retried", subject, count=len(retried),
+        include_rejected=include_rejected, reason=reason,
+    )  # fmt: skip
+    return retried

@@ -1,0 +1,113 @@
+"""What the steps work with: one of each for the whole worker, shared by its threads."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from backend.queue.retry import Permanent, Transient
+from backend.settings import Settings, SettingsError
+from backend.workloads.packages.cache import ContentStore, ContentUnavailable
+from backend.workloads.packages.origins import source_registry
+from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
+from backend.workloads.packages.registry.origin import Origin
+from backend.workloads.packages.scanning.findings import Component
+from backend.workloads.packages.scanning.osv import AdvisoriesError, load
+from backend.workloads.packages.scanning.osv_api import OsvApi
+from backend.workloads.packages.scanning.sources import ScanTransient, Source, SourceResult
+from backend.workloads.packages.scanning.trivy import TrivyBinary
+
+RETRY_PAUSE = 1.0  # seconds before a scanner's second try, doubling
+
+
+@dataclass(frozen=True, slots=True)
+class VettingTools:
+    """``needs_files``: a source looks at a package's unpacked files, not at its name alone."""
+
+    origin: Origin
+    cache: ContentStore
+    sources: Sequence[Source]
+    needs_files: bool
+    internal_scopes: tuple[str, ...]
+    own_registry: bool
+    download_max_bytes: int
+    advisory_max_age: timedelta
+
+    @classmethod
+    def of(cls, settings: Settings) -> "VettingTools":
+        """Open everything the settings name.
+
+        Raises:
+            SettingsError: a setting names something that cannot be used.
+        """
+        token = settings.source_token
+        return cls(
+            origin=Origin(
+                source_registry(settings),
+                settings.source_repository_cdns,
+                ca_file=settings.source_ca_file,
+                token=token.get_secret_value() if token else None,
+                timeout=settings.download_timeout,
+            ),
+            cache=ContentStore(settings.package_cache_dir),
+            sources=tuple(_sources(settings)),
+            needs_files=settings.trivy_binary is not None,
+            internal_scopes=settings.internal_scopes,
+            own_registry=settings.source_repository_url is not None,
+            download_max_bytes=settings.download_max_bytes,
+            advisory_max_age=settings.advisory_max_age,
+        )
+
+
+def _sources(settings: Settings) -> Iterator[Source]:
+    if settings.osv_path is not None:
+        try:
+            yield load(settings.osv_path, complete=settings.osv_path_complete)
+        except (AdvisoriesError, OSError) as error:
+            raise SettingsError(f"OSV_PATH cannot be used: {error}") from None
+    if settings.osv_api_url is not None:
+        yield OsvApi(settings.osv_api_url, complete=settings.osv_api_complete)
+    if settings.trivy_binary is not None:
+        trivy = TrivyBinary(
+            settings.trivy_binary,
+            settings.trivy_cache_dir,
+            server_url=settings.trivy_url,
+            timeout=settings.trivy_timeout,
+            complete=settings.trivy_complete,
+        )
+        yield Persistent(trivy, settings.trivy_max_retries)
+
+
+@dataclass(frozen=True, slots=True)
+class Persistent:
+    """A source that is asked again, ``retries`` times at most, before the attempt fails."""
+
+    source: Source
+    retries: int
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def scan(self, components: Sequence[Component], directory: Path | None) -> SourceResult:
+        for tried in range(self.retries):
+            try:
+                return self.source.scan(components, directory)
+            except ScanTransient:
+                time.sleep(RETRY_PAUSE * 2**tried)
+        return self.source.scan(components, directory)
+
+
+@contextmanager
+def registry_errors() -> Iterator[None]:
+    """The registry's errors in the engine's words."""
+    try:
+        yield
+    except RegistryTransient as error:
+        raise Transient(error.detail, retry_after=error.retry_after) from None
+    except RegistryPermanent as error:
+        raise Permanent(f"{error.code}: {error.detail}") from None
+    except ContentUnavailable as error:
+        raise Transient(str(error)) from None

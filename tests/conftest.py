@@ -1,0 +1,129 @@
+"""What every suite may ask for: a clean environment, outside cases, and fresh databases.
+
+Databases live on the wheel's server, never on a developer's own; a test gets one of its own, copied
+from a template that was migrated once.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from backend.db import Sessions, make_engine, make_sessions
+from backend.embedded import EmbeddedPostgres, wheel_installations
+from backend.migrations.run import upgrade
+from backend.settings import Settings, psycopg2_url
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+CreateDatabase = Callable[[str], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment_of_a_stranger() -> Iterator[None]:
+    """No variable that Lockkeeper or libpq reads reaches a test from the developer's shell."""
+    read = {field.alias for field in Settings.model_fields.values()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name in read or name.startswith("PG"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Inputs that nobody on this project wrote; they are kept outside the repository."""
+    folder = REPOSITORY.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("the outside cases (../shared/cases) are not here")
+    return folder
+
+
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """A temporary directory that other users may enter: as root, the server runs as another one.
+
+    pytest's own are closed to them.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="lockkeeper-tests-")).resolve()
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres(_environment_of_a_stranger: None) -> Iterator[str]:
+    """URL of a throw-away server with the wheel's binaries; its role may create databases."""
+    with open_directory() as directory:
+        data_dir = directory / "data"
+        with EmbeddedPostgres(
+            data_dir, durable=False, installations=wheel_installations()
+        ) as server:
+            yield server.url
+
+
+@pytest.fixture(scope="session")
+def create_database(postgres: str) -> Iterator[CreateDatabase]:
+    """Makes a database from the template that is named, as a context that drops it again."""
+    numbers = count(1)
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+
+        @contextmanager
+        def create(template: str) -> Iterator[str]:
+            name = f"test_{next(numbers)}"
+            cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+            try:
+                yield psycopg2_url(
+                    make_url(postgres).set(database=name).render_as_string(hide_password=False)
+                )
+            finally:
+                cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+        yield create
+
+
+@pytest.fixture(scope="session")
+def migrated(create_database: CreateDatabase) -> Iterator[str]:
+    """Name of a database at the newest schema, to be copied and never used itself."""
+    with create_database("template0") as url:
+        upgrade(url)
+        name = make_url(url).database
+        assert name is not None
+        yield name
+
+
+@pytest.fixture
+def database_url(create_database: CreateDatabase, migrated: str) -> Iterator[str]:
+    """A fresh database at the newest schema; the driver is named in its URL."""
+    with create_database(migrated) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(create_database: CreateDatabase) -> Iterator[str]:
+    """A fresh database without any table; the driver is named in its URL."""
+    with create_database("template0") as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = make_engine(database_url, application_name="lockkeeper-tests")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Sessions:
+    return make_sessions(engine)

@@ -1,0 +1,115 @@
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import text
+
+from backend.db import Sessions, make_engine, make_sessions
+from backend.web.app import create_app
+from backend.web.health import Probes, schema_is
+from tests.callers import Caller, make_settings
+
+SCRAPER = "a-token-of-the-scraper"
+
+
+@pytest.fixture
+def dead_client() -> Iterator[FlaskClient]:
+    """An API whose database's port is taken by somebody who never listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        engine = make_engine(f"postgresql+psycopg2://nobody@127.0.0.1:{port}/nothing")
+        yield create_app(make_settings(), make_sessions(engine)).test_client()
+        engine.dispose()
+
+
+def probing(sessions: Sessions, probes: Probes) -> FlaskClient:
+    settings = make_settings(METRICS_TOKEN=SCRAPER)
+    return create_app(settings, sessions, probes=probes).test_client()
+
+
+def test_liveness_needs_no_database(dead_client: FlaskClient) -> None:
+    assert dead_client.get("/health").get_json() == {"status": "ok"}
+
+
+def test_it_is_not_ready_without_its_database(dead_client: FlaskClient) -> None:
+    answer = dead_client.get("/ready")
+
+    assert answer.status_code == 503
+    assert answer.get_json()["checks"] == {"database": "failed: OperationalError"}
+    assert answer.headers["Retry-After"]
+
+
+def test_a_request_without_the_database_is_told_to_come_back(dead_client: FlaskClient) -> None:
+    answer = dead_client.post("/api/auth/login", json={"username": "ada", "password": "x"})
+
+    assert answer.status_code == 503
+    assert answer.get_json()["code"] == "unavailable"
+    assert answer.headers["Retry-After"] == "5"
+
+
+def test_it_is_ready_when_every_check_passes(sessions: Sessions) -> None:
+    client = probing(sessions, Probes(checks={"worker": lambda _session: True}))
+
+    answer = client.get("/ready")
+
+    assert answer.status_code == 200
+    assert answer.get_json() == {"status": "ok", "checks": {"database": "ok", "worker": "ok"}}
+
+
+def test_it_is_not_ready_when_one_check_fails(sessions: Sessions) -> None:
+    checks = {"worker": lambda _session: False, "schema": schema_is(lambda: "0002")}
+    client = probing(sessions, Probes(checks=checks))
+
+    answer = client.get("/ready")
+
+    assert answer.status_code == 503
+    assert answer.get_json()["checks"] == {
+        "database": "ok",
+        "worker": "failed",
+        "schema": "failed: ProgrammingError",
+    }
+
+
+@pytest.mark.parametrize(("stored", "result"), [("0001", "failed"), ("0002", "ok")])
+def test_the_schema_is_compared_with_the_newest(
+    sessions: Sessions, stored: str, result: str
+) -> None:
+    with sessions.begin() as session:
+        session.execute(text("CREATE TABLE IF NOT EXISTS alembic_version (version_num text)"))
+        session.execute(text("DELETE FROM alembic_version"))
+        session.execute(text("INSERT INTO alembic_version VALUES (:it)"), {"it": stored})
+    client = probing(sessions, Probes(checks={"schema": schema_is(lambda: "0002")}))
+
+    assert client.get("/ready").get_json()["checks"]["schema"] == result
+
+
+def test_metrics_are_for_admins_and_for_the_scraper(
+    sessions: Sessions, admin: Caller, user: Caller
+) -> None:
+    depth = GaugeMetricFamily("lockkeeper_queue_depth", "Rows.", value=7)
+    client = probing(sessions, Probes(metrics=lambda _session: [depth]))
+    statuses = {
+        name: Caller(client, token)("GET", "/metrics").status_code
+        for name, token in {
+            "admin": admin.token, "scraper": SCRAPER, "user": user.token, "wrong": SCRAPER + "x",
+        }.items()
+    }  # fmt: skip
+
+    assert statuses == {"admin": 200, "scraper": 200, "user": 403, "wrong": 401}
+    answer = Caller(client, SCRAPER)("GET", "/metrics")
+    assert "lockkeeper_queue_depth 7.0" in answer.text
+    assert answer.mimetype == "text/plain"
+
+
+def test_the_scrapers_token_opens_nothing_else(sessions: Sessions) -> None:
+    scraper = Caller(probing(sessions, Probes()), SCRAPER)
+
+    assert scraper("GET", "/api/auth/userinfo").status_code == 401
+
+
+def test_a_health_answer_is_json(client: FlaskClient) -> None:
+    assert json.loads(client.get("/health").data) == {"status": "ok"}

@@ -1,0 +1,86 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.callers import SIGNING_KEY
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def command(**environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "backend.web.serve"],
+        env={"PATH": os.environ["PATH"], **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def serving(port: int, engine: Engine, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    process = command(
+        DATABASE_URL=engine.url.render_as_string(hide_password=False),
+        JWT_SECRET=SIGNING_KEY,
+        API_PORT=str(port),
+        **environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(process: subprocess.Popen[str], url: str) -> dict[str, object]:
+    """Ask until it answers; its end is the only reason to give up before the test's time limit."""
+    while process.poll() is None:
+        try:
+            with urlopen(url, timeout=5) as answer:
+                document: dict[str, object] = json.load(answer)
+                return document
+        except (URLError, ConnectionError):
+            continue
+    pytest.fail(f"the server ended with {process.returncode}")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_server_answers_and_ends_cleanly_on_sigterm(engine: Engine, processes: str) -> None:
+    port = free_port()
+    with serving(port, engine, API_PROCESSES=processes) as process:
+        assert get(process, f"http://127.0.0.1:{port}/health") == {"status": "ok"}
+        assert get(process, f"http://127.0.0.1:{port}/ready")["status"] == "ok"
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize(
+    ("secret", "complaint"), [("", "JWT_SECRET is not set"), ("change-me" * 5, "example")]
+)
+def test_a_server_without_a_real_secret_refuses_to_start(
+    engine: Engine, secret: str, complaint: str
+) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    process = command(DATABASE_URL=url, JWT_SECRET=secret)
+
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 2
+    assert complaint in errors
+    assert len(errors.splitlines()) == 1
+    assert secret == "" or secret not in errors

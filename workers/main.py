@@ -1,0 +1,139 @@
+"""The worker's entry point: settings, signals, exit codes.
+
+Exit codes: 0 drained, 1 a thread died or the schema is too old, 2 a setting is wrong.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from backend import logs
+from backend.db import make_engine
+from backend.migrations.run import current, head
+from backend.queue.pipeline import Pipeline
+from backend.settings import Settings, SettingsError, psycopg2_url
+from backend.workloads import discover, parts
+from workers.daemon import Assignment, Daemon, Policy, worker_name
+
+log = structlog.get_logger(__name__)
+
+WATCH = 1.0  # seconds between two looks at the threads
+LONGEST_WAIT = 5.0  # seconds between two tries to reach the database at the start
+
+
+def served(settings: Settings) -> list[Assignment]:
+    """What ``WORKER_TYPE`` asks for: a comma list of ``all``, workloads, queues and partitions.
+
+    Raises:
+        SettingsError: a word names nothing that this release can serve.
+    """
+    pipelines = [p for part in parts("pipeline") for p in part.pipelines(settings)]
+    workloads = {
+        queue.name: workload.__name__.split(".")[-2]
+        for workload in discover()
+        for queue in workload.QUEUES
+    }
+    words = [word.strip() for word in settings.worker_type.split(",") if word.strip()]
+    known = {"all", *workloads.values()}
+    known |= {p.queue.name for p in pipelines}
+    known |= {name for p in pipelines for name in p.queue.partitions or ()}
+    unknown = [word for word in words if word not in known]
+    if unknown or not words:
+        raise SettingsError(
+            f"WORKER_TYPE: {', '.join(unknown) or 'nothing'} is not served;"
+            f" known: {', '.join(sorted(known))}"
+        )
+    return [a for p in pipelines if (a := _assignment(p, workloads[p.queue.name], words))]
+
+
+def _assignment(pipeline: Pipeline, workload: str, words: Sequence[str]) -> Assignment | None:
+    if {"all", workload, pipeline.queue.name} & set(words):
+        return Assignment(pipeline)
+    partitions = [name for name in pipeline.queue.partitions or () if name in words]
+    return Assignment(pipeline, partitions) if partitions else None
+
+
+def policy_of(settings: Settings) -> Policy:
+    return Policy(
+        concurrency=settings.worker_concurrency,
+        interval=settings.worker_sleep_interval,
+        stall_timeout=settings.worker_stall_timeout,
+        grace=settings.worker_grace_period,
+        ttl=settings.lease_ttl,
+    )
+
+
+class Signals:
+    """The first SIGTERM or SIGINT drains, the second stops at once."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            # Nothing is lost: what runs is not settled, its leases run out.
+            os._exit(128 + number)
+        self.stop.set()
+
+
+def wait_for_schema(url: str, stop: threading.Event) -> bool:
+    """Wait until the database answers and its schema is as new as this release needs.
+
+    A newer schema is fine (it was expanded first); False when asked to stop.
+    """
+    pause = 0.1
+    while not stop.is_set():
+        try:
+            found = current(url)
+        except OperationalError as error:
+            log.warning("database.unavailable", error=type(error).__name__, retry_in_s=pause)
+        else:
+            if found is not None and found >= head():
+                return True
+            log.warning("schema.old", found=found, needed=head(), retry_in_s=pause)
+        stop.wait(pause)
+        pause = min(pause * 2, LONGEST_WAIT)
+    return False
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal; answers the exit code."""
+    logs.configure(level=settings.log_level, log_format=settings.log_format)
+    signals = Signals()
+    name = worker_name(settings.worker_name)
+    try:
+        url = settings.require_database_url()
+        assignments = served(settings)
+    except SettingsError as error:
+        log.error("worker.refused", reason=str(error))  # noqa: TRY400 - one line, no traceback
+        return 2
+    if not wait_for_schema(url, signals.stop):
+        return 0
+    direct = settings.listen_database_url
+    listen_url = psycopg2_url(direct.get_secret_value()) if direct else url
+    engine = make_engine(url, pool_size=settings.database_pool_size, application_name=name)
+    listening = make_engine(listen_url, pool_size=1, application_name=f"{name}-listen")
+    daemon = Daemon(engine, listening, assignments, policy_of(settings), name=name)
+    try:
+        return _serve(daemon, signals)
+    finally:
+        engine.dispose()
+        listening.dispose()
+
+
+def _serve(daemon: Daemon, signals: Signals) -> int:
+    daemon.start()
+    while not signals.stop.wait(WATCH):
+        if not daemon.healthy:
+            log.error("worker.broken", reason="a thread died")
+            daemon.drain()
+            return 1
+    daemon.drain()
+    return 0
