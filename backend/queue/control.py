@@ -55,6 +55,8 @@ def _enter(
     failures: Collection[str],
     step: str | None = None,
 ) -> list[int]:
+    if not ids:
+        return []
     params = {
         "ids": sorted(ids),
         "statuses": sorted(statuses),

@@ -1,6 +1,6 @@
 """The application factory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask import Blueprint, Flask, g
@@ -20,6 +20,8 @@ class Host:
     settings: Settings
     sessions: Sessions
     probes: health.Probes
+    ready: Callable[[str], None]
+    """Tell workers, after a commit, that rows of a queue became ready."""
 
 
 def create_app(
@@ -28,6 +30,7 @@ def create_app(
     *,
     blueprints: Sequence[Blueprint] = (),
     probes: health.Probes = health.NO_PROBES,
+    ready: Callable[[str], None] = lambda _queue: None,
 ) -> Flask:
     """The API with the given workloads' blueprints.
 
@@ -38,7 +41,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.config.update(tokens.jwt_config(settings))
     app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROPAGATE_EXCEPTIONS=False)
-    app.extensions["lockkeeper"] = Host(settings, sessions, probes)
+    app.extensions["lockkeeper"] = Host(settings, sessions, probes, ready)
     JWTManager(app)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies

@@ -1,17 +1,25 @@
 """The production server: granian's WSGI workers, each with its own engine and application."""
 
+import multiprocessing
+import os
+import signal
+import socket
 import sys
+from threading import Thread
 
+import structlog
 from flask import Flask
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
 from backend import logs
-from backend.db import make_engine, make_sessions
+from backend.db import make_engine
 from backend.settings import Settings, SettingsError
-from backend.web.app import create_app
+from backend.web.assembly import assemble
 
 BACKLOG = 1024  # connections that wait to be accepted
+
+log = structlog.get_logger(__name__)
 
 
 def application() -> Flask:
@@ -27,15 +35,35 @@ def application() -> Flask:
         pool_size=settings.database_pool_size,
         application_name="lockkeeper-api",
     )
-    return create_app(settings, make_sessions(engine))
+    _end_with_parent()
+    return assemble(settings, engine)
+
+
+def free_port(host: str, port: int) -> int:
+    """``port``, or any that is free for 0.
+
+    Raises:
+        SettingsError: it is taken. The server itself would not notice: it shares its port, so that
+            its workers can, and half of the requests would go to somebody else.
+    """
+    try:
+        with socket.create_server((host, port)) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise SettingsError(f"API_HOST, API_PORT: {host}:{port}: {error.strerror}") from None
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun and return.
 
     The workers read the environment, not ``settings``: it decides only where and how many.
+
+    Raises:
+        SettingsError: the port is taken.
     """
     logs.configure(level=settings.log_level, log_format=settings.log_format)
+    port = free_port(settings.api_host, settings.api_port)
+    log.info("api.serving", url=f"http://{settings.api_host}:{port}")
     Granian(
         "backend.web.serve:application",
         factory=True,
@@ -43,7 +71,7 @@ def serve(settings: Settings) -> None:
         http=HTTPModes.http1,
         websockets=False,
         address=settings.api_host,
-        port=settings.api_port,
+        port=port,
         workers=settings.api_processes,
         blocking_threads=settings.api_threads,
         backlog=BACKLOG,
@@ -56,11 +84,24 @@ def main() -> int:
     try:
         settings = Settings.load()
         application()  # refuse bad settings here, in one line, and not in every worker
+        serve(settings)
     except SettingsError as error:
         sys.stderr.write(f"lockkeeper: {error}\n")
         return 2
-    serve(settings)
     return 0
+
+
+def _end_with_parent() -> None:
+    """A worker whose server was killed would go on and hold the port."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 if __name__ == "__main__":

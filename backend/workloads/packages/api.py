@@ -76,7 +76,7 @@ def request_detail(path: schemas.ById) -> schemas.RequestDetail:
         request = service.request_of(session, path.id, current_user())
         (summary,) = service.summarise(session, [request])
         rows = service.packages_of(session, request.id)
-        scans = service.newest_scans(session, [row.artifact.id for row in rows])
+        scans = service.newest_scans(session, request.id)
         findings = service.findings_of(session, [scan.id for scan in scans.values()])
         return schemas.RequestDetail.of(
             summary,

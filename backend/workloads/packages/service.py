@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from backend.identity.model import User
@@ -120,7 +120,7 @@ def summarise(session: Session, requests: Sequence[Request]) -> list[RequestSumm
         counts[request_id][status] = count
     owners = {request.requestor_id for request in requests}
     names: dict[int, str] = dict(
-        session.execute(select(User.id, User.username).where(User.id.in_(owners))).tuples()
+        session.execute(select(User.id, User.username).where(User.id.in_(owners))).tuples().all()
     )
     return [RequestSummary(r, names[r.requestor_id], counts[r.id]) for r in requests]
 
@@ -160,10 +160,12 @@ def packages_of(session: Session, request_id: int) -> list[PackageRow]:
     return [PackageRow(*row) for row in session.execute(wanted)]
 
 
-def newest_scans(session: Session, artifact_ids: Sequence[int]) -> dict[int, SecurityScan]:
+def newest_scans(session: Session, request_id: int) -> dict[int, SecurityScan]:
+    """The scan that counts of each artifact of a request, by artifact id."""
+    wanted = select(RequestPackage.artifact_id).where(RequestPackage.request_id == request_id)
     newest = (
         select(SecurityScan)
-        .where(SecurityScan.artifact_id.in_(artifact_ids))
+        .where(SecurityScan.artifact_id.in_(wanted))
         .distinct(SecurityScan.artifact_id)
         .order_by(SecurityScan.artifact_id, SecurityScan.id.desc())
     )
@@ -172,7 +174,8 @@ def newest_scans(session: Session, artifact_ids: Sequence[int]) -> dict[int, Sec
 
 def findings_of(session: Session, scan_ids: Sequence[int]) -> dict[int, list[ScanFinding]]:
     found: dict[int, list[ScanFinding]] = defaultdict(list)
-    wanted = select(ScanFinding).where(ScanFinding.scan_id.in_(scan_ids)).order_by(ScanFinding.id)
+    these = any_(cast([*scan_ids], ARRAY(BigInteger)))
+    wanted = select(ScanFinding).where(ScanFinding.scan_id == these).order_by(ScanFinding.id)
     for finding in session.scalars(wanted):
         found[finding.scan_id].append(finding)
     return found
@@ -207,26 +210,32 @@ class Processing:
 
 def processing(session: Session, principal: Principal) -> Processing:
     """Counts are of all requests; recent activity names only packages the caller may see."""
-    counts = session.execute(
-        select(PackageStatus.status, func.count()).group_by(PackageStatus.status)
-    ).tuples()
+    counts = (
+        session.execute(select(PackageStatus.status, func.count()).group_by(PackageStatus.status))
+        .tuples()
+        .all()
+    )
     own = (
         select(RequestPackage.id)
         .join(Request, Request.id == RequestPackage.request_id)
         .where(RequestPackage.artifact_id == PackageStatus.artifact_id, *visible_to(principal))
     )
-    recent = session.execute(
-        select(Package.name, Package.version, PackageStatus.status, PackageStatus.updated_at)
-        .join(Artifact, Artifact.package_id == Package.id)
-        .join(PackageStatus, PackageStatus.artifact_id == Artifact.id)
-        .where(own.exists())
-        .order_by(PackageStatus.updated_at.desc())
-        .limit(RECENT)
-    ).tuples()
+    recent = (
+        session.execute(
+            select(Package.name, Package.version, PackageStatus.status, PackageStatus.updated_at)
+            .join(Artifact, Artifact.package_id == Package.id)
+            .join(PackageStatus, PackageStatus.artifact_id == Artifact.id)
+            .where(own.exists())
+            .order_by(PackageStatus.updated_at.desc())
+            .limit(RECENT)
+        )
+        .tuples()
+        .all()
+    )
     return Processing(
         status_counts=dict(counts),
         total_requests=session.scalar(select(func.count()).select_from(Request)) or 0,
-        recent=list(recent),
+        recent=[*recent],
         depth=overview.depth(session, VETTING_QUEUE),
         workers=len(fleet.alive(session, VETTING_QUEUE.name)),
     )

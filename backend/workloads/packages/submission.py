@@ -8,17 +8,22 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ColumnElement,
+    Select,
     Text,
     and_,
     any_,
+    bindparam,
+    column,
+    false,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -49,6 +54,7 @@ from backend.workloads.packages.model import (
 from backend.workloads.packages.policy import digest_of, read_tiers
 
 DEFAULT_PRIORITY = 5
+RETRIED = (*PROCESSING_FAILURES, "cancelled")
 
 PackageKey = tuple[str, str, str]
 ArtifactKey = tuple[int, str]
@@ -208,20 +214,27 @@ def _link(
         artifact_id = artifacts[package_id, integrity]
         rows.append(
             {
-                "request_id": request_id,
                 "package_id": package_id,
                 "artifact_id": artifact_id,
                 "type": "new" if artifact_id in fresh else "existing",
                 "integrity": integrity,
-                "entries": list(package.entries),
+                "entries": package.entries,
                 "dev": package.dev,
                 "optional": package.optional,
                 "license_claim": package.license_claim,
             }
         )
-    if rows:
-        # Sorted: each insert takes a key-share lock on its artifact (see withdraw).
-        session.execute(insert(RequestPackage), sorted(rows, key=itemgetter("artifact_id")))
+    table = table_of(RequestPackage)
+    names = ["package_id", "artifact_id", "type", "integrity", "entries", "dev", "optional",
+             "license_claim"]  # fmt: skip
+    given = (
+        func.json_to_recordset(bindparam("rows", type_=JSON))
+        .table_valued(*(column(name, table.c[name].type) for name in names))
+        .render_derived(with_types=True)
+    )
+    # Sorted: each insert takes a key-share lock on its artifact (see withdraw).
+    lines = select(literal(request_id), *given.c).order_by(given.c.artifact_id)
+    session.execute(insert(table).from_select(["request_id", *names], lines), {"rows": rows})
 
 
 def _note(
@@ -230,7 +243,7 @@ def _note(
     """Exclusions, what the lock says against itself, and other bytes under a known name."""
     if lock.exclusions:
         session.execute(
-            insert(RequestExclusion),
+            insert(table_of(RequestExclusion)),
             [
                 {"request_id": request_id, "entry": e.entry, "reason": e.reason, "detail": e.detail}
                 for e in lock.exclusions
@@ -240,7 +253,7 @@ def _note(
     notices += _other_bytes(session, lock.packages, packages)
     if notices:
         session.execute(
-            insert(RequestNotice),
+            insert(table_of(RequestNotice)),
             [
                 {"request_id": request_id, "entry": entry, "kind": kind, "detail": detail}
                 for entry, kind, detail in notices
@@ -286,34 +299,48 @@ def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelt
     ``max_age``. From the stored evidence: what other licence tiers or other advisory records
     judged. What a person decided stays decided.
     """
-    if not artifacts:
-        return []
+    retried: list[int] = []
+    anew: list[int] = []
+    judged: list[int] = []
+    for row in session.execute(_standing(session, artifacts, max_age)):
+        if row.failure in RETRIED:
+            retried.append(row.id)
+        elif row.old or (row.changed and not row.read):
+            anew.append(row.id)
+        elif row.changed:
+            judged.append(row.id)
+    return [
+        *control.requeue(session, VETTING_QUEUE, retried, failures=RETRIED),
+        *control.reopen(session, VETTING_QUEUE, anew, failures=("policy",)),
+        *control.reopen(session, VETTING_QUEUE, judged, step=INSPECT, failures=("policy",)),
+    ]
+
+
+def _standing(
+    session: Session, artifacts: Collection[int], max_age: timedelta
+) -> Select[Any]:
+    """How the verdict of each artifact stands that vetting has ended; open rows are left out."""
     status, failure = PackageStatus.status, PackageStatus.failure
-    of_these = _of_artifacts(artifacts)
-    retried = session.scalars(
-        select(PackageStatus.id).where(of_these, failure.in_((*PROCESSING_FAILURES, "cancelled")))
+    return (
+        select(
+            PackageStatus.id,
+            failure,
+            (PackageStatus.vetted_at < func.now() - max_age).label("old"),
+            or_(
+                PackageStatus.policy_digest.is_distinct_from(digest_of(read_tiers(session))),
+                # Null: refused before any advisory was asked, so none can change that.
+                func.coalesce(
+                    PackageStatus.advisories_digest != advisories_digest(session), false()
+                ),
+            ).label("changed"),
+            ArtifactEvidence.inspection.is_not(None).label("read"),
+        )
+        .outerjoin(ArtifactEvidence, ArtifactEvidence.artifact_id == PackageStatus.artifact_id)
+        .where(
+            _of_artifacts(artifacts),
+            or_(status == VETTING_QUEUE.done, failure.in_(("policy", *RETRIED))),
+        )
     )
-    again = control.requeue(
-        session, VETTING_QUEUE, list(retried), failures=(*PROCESSING_FAILURES, "cancelled")
-    )
-    refused = and_(status == VETTING_QUEUE.failed, failure == "policy")
-    judged = and_(of_these, or_(status == VETTING_QUEUE.done, refused))
-    old = PackageStatus.vetted_at < func.now() - max_age
-    read = select(ArtifactEvidence.artifact_id).where(
-        ArtifactEvidence.artifact_id == PackageStatus.artifact_id,
-        ArtifactEvidence.inspection.is_not(None),
-    )
-    changed = or_(
-        PackageStatus.policy_digest.is_distinct_from(digest_of(read_tiers(session))),
-        PackageStatus.advisories_digest.is_distinct_from(advisories_digest(session)),
-    )
-    for where, step in (
-        (or_(old, and_(changed, ~read.exists())), None),
-        (and_(changed, read.exists()), INSPECT),
-    ):
-        ids = session.scalars(select(PackageStatus.id).where(judged, where)).all()
-        again += control.reopen(session, VETTING_QUEUE, ids, step=step, failures=("policy",))
-    return again
 
 
 def advisories_digest(session: Session) -> str:

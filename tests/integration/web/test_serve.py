@@ -12,13 +12,8 @@ from urllib.request import urlopen
 import pytest
 from sqlalchemy import Engine
 
+from backend.web.serve import free_port
 from tests.callers import SIGNING_KEY
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def command(**environment: str) -> subprocess.Popen[str]:
@@ -52,14 +47,14 @@ def get(process: subprocess.Popen[str], url: str) -> dict[str, object]:
             with urlopen(url, timeout=5) as answer:
                 document: dict[str, object] = json.load(answer)
                 return document
-        except (URLError, ConnectionError):
+        except (URLError, OSError):
             continue
     pytest.fail(f"the server ended with {process.returncode}")
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_the_server_answers_and_ends_cleanly_on_sigterm(engine: Engine, processes: str) -> None:
-    port = free_port()
+    port = free_port("127.0.0.1", 0)
     with serving(port, engine, API_PROCESSES=processes) as process:
         assert get(process, f"http://127.0.0.1:{port}/health") == {"status": "ok"}
         assert get(process, f"http://127.0.0.1:{port}/ready")["status"] == "ok"
@@ -84,3 +79,25 @@ def test_a_server_without_a_real_secret_refuses_to_start(
     assert complaint in errors
     assert len(errors.splitlines()) == 1
     assert secret == "" or secret not in errors
+
+
+def test_workers_end_when_their_server_is_killed(engine: Engine) -> None:
+    port = free_port("127.0.0.1", 0)
+    with serving(port, engine) as process:
+        get(process, f"http://127.0.0.1:{port}/health")
+
+        process.kill()
+
+        assert process.stderr
+        process.stderr.read()  # ends when nobody holds the other end any more
+    assert free_port("127.0.0.1", port) == port
+
+
+def test_a_taken_port_is_refused(engine: Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serving(port, engine) as process:
+            _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 2
+    assert f"127.0.0.1:{port}" in errors

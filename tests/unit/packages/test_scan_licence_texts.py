@@ -51,7 +51,7 @@ def test_a_well_known_text_is_named(text: str, identifier: str) -> None:
         MIT + "\nCommons Clause License Condition v1.0",
         MIT + "\nThe Software shall be used for Good, not Evil.",
         MIT + "\nFor non-commercial use only.",
-        MIT + "\nanother condition " * 60,
+        MIT + "\nanother condition " * 120,
         MIT + ISC,
         BSD + "All advertising materials must display the acknowledgement.",
     ],

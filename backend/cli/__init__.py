@@ -1,0 +1,113 @@
+"""The ``lockkeeper`` command. Its modules import at the top only what ``--help`` needs."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
+
+import click
+
+from backend.cli import account, requests, services, up
+from backend.cli.errors import EXIT_CODES, FAILED, OK, Stopped
+from backend.cli.words import plain
+
+__all__ = ["main"]
+
+
+def _version() -> str:
+    try:
+        return version("lockkeeper")
+    except PackageNotFoundError:  # run from a tree that is not installed
+        return "unknown"
+
+
+@click.group(
+    epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+@click.version_option(_version(), prog_name="lockkeeper")
+def cli() -> None:
+    """Vet the packages that a lock file asks for.
+
+    `lockkeeper up` starts everything on this machine. `submit`, `status` and `retry` speak to the
+    server in LOCKKEEPER_URL with the token in LOCKKEEPER_TOKEN.
+    """
+
+
+for command in (
+    up.up,
+    requests.submit,
+    requests.status,
+    requests.retry,
+    account.token,
+    account.user,
+    services.api,
+    services.worker,
+    services.migrate,
+):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; answers the exit code. An error is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode gets question marks
+    try:
+        answer = cli.main(
+            None if arguments is None else list(arguments),
+            prog_name="lockkeeper",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - every way to end has its code
+        return _ended(error)
+    return answer if isinstance(answer, int) else OK
+
+
+def _ended(error: BaseException) -> int:
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case click.ClickException():
+            return _say(error.format_message(), error.exit_code)
+        case Stopped():
+            return _say("stopped", 128 + error.number)
+        case click.Abort() | KeyboardInterrupt():
+            return _say("stopped", 130)
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else FAILED
+        case OSError(errno=errno.EPIPE):
+            _forget_stdout()
+            return FAILED
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            return _say(f"{where}{error.strerror or error}", FAILED)
+    place = _place(error)
+    return _say(f"internal error{place}: {type(error).__name__}: {error}", FAILED)
+
+
+def _say(message: str, code: int) -> int:
+    with suppress(OSError):
+        click.echo(f"lockkeeper: {plain(message, limit=2000)}", err=True)
+    return code
+
+
+def _forget_stdout() -> None:
+    """Nobody reads it any more; Python would complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame: what a bug report needs, on the one line there is."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+

@@ -1,0 +1,81 @@
+"""Users and their tokens: ``user add``, ``token``."""
+
+import json
+import os
+import secrets
+import sys
+
+import click
+
+from backend.cli.client import Client, server_url
+from backend.cli.errors import WRONG_USAGE, CommandError, database_errors
+
+url_option = click.option(
+    "--url", envvar="LOCKKEEPER_URL", metavar="URL", help="The server (LOCKKEEPER_URL)."
+)
+
+
+@click.group()
+def user() -> None:
+    """Add users."""
+
+
+@user.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(["user", "approver", "admin"]), default="user")
+@click.option("--password-stdin", is_flag=True, help="Read the password: one line of input.")
+@click.option("--json", "as_json", is_flag=True, help="Print {username, role, password}.")
+def add(name: str, role: str, password_stdin: bool, as_json: bool) -> None:
+    """Add user NAME to the database in DATABASE_URL.
+
+    Without --password-stdin the password is random and printed, once.
+    """
+    from backend.db import make_engine, make_sessions
+    from backend.identity import passwords, service
+    from backend.identity.roles import Role
+    from backend.settings import Settings
+
+    given = _line_of_input() if password_stdin else None
+    password = given or secrets.token_urlsafe(18)
+    with database_errors():
+        engine = make_engine(Settings.load().require_database_url(), pool_size=1)
+        password_hash = passwords.hashed(password)
+        with make_sessions(engine).begin() as session:
+            service.create_user(
+                session, "command line", username=name, password_hash=password_hash, role=Role(role)
+            )
+        engine.dispose()
+    if as_json:
+        shown = {} if given else {"password": password}
+        click.echo(json.dumps({"username": name, "role": role, **shown}))
+    else:
+        click.echo(f"added {name} as {role}" + ("" if given else f"; password: {password}"))
+
+
+@click.command()
+@click.argument("name")
+@url_option
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer to the sign-in.")
+def token(name: str, url: str | None, as_json: bool) -> None:
+    """Sign NAME in and print an access token for LOCKKEEPER_TOKEN.
+
+    The password is LOCKKEEPER_PASSWORD, else one line of input, else asked for.
+    """
+    client = Client(server_url(url))
+    answer = client.login(name, _password())
+    click.echo(json.dumps(answer) if as_json else answer["token"])
+
+
+def _password() -> str:
+    if password := os.environ.get("LOCKKEEPER_PASSWORD"):
+        return password
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, err=True))
+    return _line_of_input()
+
+
+def _line_of_input() -> str:
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise CommandError("there is no password on standard input", WRONG_USAGE)
+    return password

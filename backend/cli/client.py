@@ -1,0 +1,162 @@
+"""A small client of the REST API. Every failure is a sentence and an exit code."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from backend.cli.errors import FAILED, UNREACHABLE, WRONG_USAGE, CommandError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+CONNECT_TIMEOUT: Final = 5.0  # seconds
+ANSWER_TIMEOUT: Final = 60.0  # seconds; a large lock file is stored before the answer
+
+_UNAUTHORIZED, _SERVER_ERROR, _SUCCESS = 401, 500, range(200, 300)
+
+
+class Unreachable(CommandError):
+    """Nobody answers, or not now: the server may be starting again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, UNREACHABLE)
+
+
+class Refused(CommandError):
+    """The server said no; the message is its own sentence."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, FAILED)
+        self.status = status
+
+
+def server_url(url: str | None) -> str:
+    """Check the server's address.
+
+    Raises:
+        CommandError: it is missing, or not an http or https URL.
+    """
+    if not url:
+        raise CommandError("LOCKKEEPER_URL is not set: give the server's address", WRONG_USAGE)
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise CommandError("LOCKKEEPER_URL must be an http:// or https:// URL", WRONG_USAGE)
+    return url.rstrip("/")
+
+
+class Client:
+    """Speaks to one server as one caller.
+
+    Args:
+        token: an access token or an API key; None before signing in.
+        renew: makes a new token when the old one has expired.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, *, renew: Callable[[], str] | None = None
+    ) -> None:
+        import urllib3
+
+        self.url = url
+        self.token = token
+        self._renew = renew
+        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=ANSWER_TIMEOUT)
+        # No proxy, no redirect: the token goes to the server that was named and to no other.
+        self._pool: PoolManager = urllib3.PoolManager(retries=False)
+
+    def login(self, username: str, password: str) -> dict[str, Any]:
+        """Sign in and keep the token; answers {token, refresh_token, expires_in, user}."""
+        body = {"username": username, "password": password}
+        answer: dict[str, Any] = _read(self._send("POST", "/api/auth/login", body=body), self.url)
+        self.token = answer["token"]
+        return answer
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._ask("POST", path, body=body)
+
+    def upload(self, lockfile: Path, content: bytes) -> dict[str, Any]:
+        """Submit a lock file; answers {request_id, application, packages, excluded, message}."""
+        file = {"file": (lockfile.name, content, "application/json")}
+        return self._ask("POST", "/api/packages/upload", file=file)
+
+    def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        response = self._send(method, path, **content)
+        if response.status == _UNAUTHORIZED and self._renew is not None:
+            self.token = self._renew()
+            response = self._send(method, path, **content)
+        return _read(response, self.url)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        file: Mapping[str, Any] | None = None,
+    ) -> "BaseHTTPResponse":
+        from urllib3.exceptions import HTTPError
+
+        content: dict[str, Any] = {"fields": file} if file else {}
+        headers = {"Accept": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        if body is not None:
+            content["body"] = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        try:
+            return self._pool.request(
+                method, self.url + path, headers=headers, timeout=self._timeout, redirect=False,
+                **content,
+            )  # fmt: skip
+        except (HTTPError, UnicodeError) as error:
+            raise Unreachable(f"cannot reach {_shown(self.url)}: {_reason(error)}") from None
+
+
+def _read(response: "BaseHTTPResponse", url: str) -> dict[str, Any]:
+    try:
+        document = json.loads(response.data or b"{}")
+    except ValueError:
+        document = None
+    if response.status in _SUCCESS and isinstance(document, dict):
+        return document
+    sentence = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(sentence, str):
+        raise Unreachable(
+            f"{_shown(url)} does not answer like a Lockkeeper server (status {response.status})"
+        )
+    if response.status >= _SERVER_ERROR:
+        raise Unreachable(f"{_shown(url)} answers {response.status}: {sentence}")
+    if response.status == _UNAUTHORIZED and "password" not in sentence:
+        sentence += " Get a token with `lockkeeper token NAME`."
+    raise Refused(sentence, response.status)
+
+
+def _shown(url: str) -> str:
+    """Without user-info and path."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _reason(error: Exception) -> str:
+    from urllib3 import exceptions
+
+    cause = error.__context__ or error.__cause__
+    match error:
+        case exceptions.NameResolutionError():
+            return "its name is unknown"
+        case exceptions.ConnectTimeoutError():
+            return f"no connection within {CONNECT_TIMEOUT:.0f} s"
+        case exceptions.ReadTimeoutError():
+            return f"no answer within {ANSWER_TIMEOUT:.0f} s"
+        case exceptions.NewConnectionError() if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        case exceptions.SSLError():
+            return f"TLS failed: {error}"
+        case exceptions.ProtocolError():
+            return "the connection broke off"
+    return f"{error}" or type(error).__name__
