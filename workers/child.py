@@ -1,22 +1,27 @@
-"""The inside of a child process: one step on a stranger's bytes, under limits, JSON in and out.
+"""The inside of a child process: steps on strangers' bytes, under limits, JSON in and out.
 
-Started as ``python -I -m workers.child module:function memory seconds``. It has no database, no
-lease, no secrets in its environment and no inherited descriptors. Imports nothing heavy.
+Started by ``isolation.py`` with its memory limit in bytes. It has no database, no lease, no
+secrets in its environment and no inherited descriptors. Imports nothing heavy.
+
+Frames in both directions: four bytes of length (big-endian), then JSON. A task is
+``{"target": "module:function", "snapshot": {...}, "seconds": hard limit, "scratch": folder}``.
 """
 
-import contextlib
 import importlib
 import json
 import os
 import signal
+import struct
 import sys
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
-from backend.queue.confinement import confine
+from backend.queue.confinement import allow_processor_time, confine
 from backend.queue.retry import Permanent, Transient
 
-SOFT = 0.9
+SOFT: Final = 0.9
 """Of the hard limit: when the step itself is told, and can still clean up."""
+
+LENGTH: Final = struct.Struct(">I")
 
 
 def soft_limit(seconds: float) -> None:
@@ -29,12 +34,16 @@ def soft_limit(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def answer(target: str, raw: bytes) -> dict[str, Any]:
-    """Run ``module:function`` on the JSON object in ``raw`` and shape what came of it."""
+def answer(task: dict[str, Any]) -> dict[str, Any]:
+    """Run the task's function on its snapshot and shape what came of it."""
+    seconds = task["seconds"]
+    os.chdir(task["scratch"])
+    allow_processor_time(seconds)
     try:
-        module, _, name = target.partition(":")
+        soft_limit(seconds * SOFT)
+        module, _, name = task["target"].partition(":")
         function = getattr(importlib.import_module(module), name)
-        return {"ok": function(json.loads(raw))}
+        return {"ok": function(task["snapshot"])}
     except Permanent as error:
         return {"permanent": error.detail}
     except Transient as error:
@@ -45,21 +54,23 @@ def answer(target: str, raw: bytes) -> dict[str, Any]:
         return {"timeout": str(error)}
     except Exception as error:  # noqa: BLE001 - the parent decides what an unknown error means
         return {"transient": f"{type(error).__name__}: {error}"[:1000]}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
+    """One task after the other, until the parent closes the pipe."""
+    while length := tasks.read(LENGTH.size):
+        task = json.loads(tasks.read(*LENGTH.unpack(length)))
+        said = json.dumps(answer(task)).encode()
+        answers.write(LENGTH.pack(len(said)) + said)
+        answers.flush()
+        os.chdir("/")
 
 
 def main() -> None:
-    target, memory, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    confine(memory=memory, seconds=int(seconds) + 1)
-    soft_limit(seconds * SOFT)
-    raw = sys.stdin.buffer.read()
-    # Whatever a library prints must not be taken for the answer.
-    out = os.dup(1)
+    confine(memory=int(sys.argv[1]))
+    # Whatever a library prints must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    said = json.dumps(answer(target, raw)).encode()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(out, "wb") as pipe:
-        pipe.write(said)
-
-
-if __name__ == "__main__":
-    main()
+    serve(sys.stdin.buffer, answers)

@@ -83,8 +83,8 @@ class Daemon:
         self._held = Held()
         self._transactions = Transactions(make_sessions(engine), self._stop)
         self._notifier = Notifier(engine)
-        children = Children(policy.children)
-        self._producers = [self._producer(a, children) for a in assignments]
+        self._children = Children(policy.children)
+        self._producers = [self._producer(assignment) for assignment in assignments]
         pipelines = [a.pipeline for a in assignments]
         me = fleet.Worker(
             name=self.name, hostname=socket.gethostname(), pid=os.getpid(),
@@ -100,10 +100,10 @@ class Daemon:
         )  # fmt: skip
         self._listener = Listener(listen_engine, self._wake)
 
-    def _producer(self, assignment: Assignment, children: Children) -> Producer:
+    def _producer(self, assignment: Assignment) -> Producer:
         executor = Executor(
             assignment.pipeline, transactions=self._transactions, held=self._held,
-            children=children, ttl=self._policy.ttl,
+            children=self._children, ttl=self._policy.ttl,
         )  # fmt: skip
         return Producer(
             assignment.pipeline, executor, worker=self.name, transactions=self._transactions,
@@ -155,6 +155,7 @@ class Daemon:
         self._heartbeat.stop()
         self._heartbeat.join(timeout=5)
         self._leave()
+        self._children.close()
         self._notifier.close()
         log.info("worker.stopped", worker=self.name, released=left,
                  drained_ms=round((time.monotonic() - began) * 1000))  # fmt: skip

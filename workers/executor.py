@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.queue import leases
@@ -81,9 +82,14 @@ class Executor:
                 raise LeaseLost(f"row {lease.id} was taken back while {stage.name} ran")
             if not isinstance(outcome, Done):
                 return self._refuse(step, lease, outcome)
-            if lease.queue.next_stage(stage.name) is None:
-                return self._finish(step, lease, outcome)
-            lease = self._commit(step, lease, outcome)
+            try:
+                if lease.queue.next_stage(stage.name) is None:
+                    return self._settle_with(step, leases.done(lease), outcome.result)
+                lease = self._commit(step, lease, outcome)
+            except DBAPIError as error:
+                # Not worth repeating: the row's own data cannot be stored.
+                why = f"{stage.name}: its result cannot be stored: {type(error.orig).__name__}"
+                return leases.failed(lease, "permanent", why)
         return leases.done(lease)
 
     def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
@@ -143,9 +149,6 @@ class Executor:
             ):
                 raise
             return leases.advanced(lease)
-
-    def _finish(self, step: Step, lease: Lease, outcome: Done) -> Settlement | None:
-        return self._settle_with(step, leases.done(lease), outcome.result)
 
     def _refuse(
         self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind

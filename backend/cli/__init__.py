@@ -2,17 +2,19 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
 from backend.cli import account, requests, services, up
-from backend.cli.errors import EXIT_CODES, FAILED, OK, Stopped
-from backend.cli.words import plain
+from backend.cli.errors import EXIT_CODES, FAILED, OK, CommandError, Stopped
+from backend.cli.words import say
 
 __all__ = ["main"]
 
@@ -25,7 +27,9 @@ def _version() -> str:
 
 
 @click.group(
-    epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
 )
 @click.version_option(_version(), prog_name="lockkeeper")
 def cli() -> None:
@@ -68,32 +72,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ended(error: BaseException) -> int:
-    match error:
-        case click.exceptions.NoArgsIsHelpError():
-            error.show()
-            return error.exit_code
-        case click.ClickException():
-            return _say(error.format_message(), error.exit_code)
-        case Stopped():
-            return _say("stopped", 128 + error.number)
-        case click.Abort() | KeyboardInterrupt():
-            return _say("stopped", 130)
-        case SystemExit():
-            return error.code if isinstance(error.code, int) else FAILED
-        case OSError(errno=errno.EPIPE):
-            _forget_stdout()
-            return FAILED
-        case OSError():
-            where = f"{error.filename}: " if error.filename else ""
-            return _say(f"{where}{error.strerror or error}", FAILED)
-    place = _place(error)
-    return _say(f"internal error{place}: {type(error).__name__}: {error}", FAILED)
-
-
-def _say(message: str, code: int) -> int:
+    """Say why it ended, where there is something to say; answers the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        _forget_stdout()
+        return FAILED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    message, code = _words(error)
     with suppress(OSError):
-        click.echo(f"lockkeeper: {plain(message, limit=2000)}", err=True)
+        say(f"lockkeeper: {message}")
     return code
+
+
+def _words(error: BaseException) -> tuple[str, int]:
+    match error:
+        case CommandError():
+            return str(error), error.exit_code
+        case click.ClickException():
+            return error.format_message(), error.exit_code
+        case Stopped(number=number):
+            return "stopped", 128 + number
+        case click.Abort() | KeyboardInterrupt():
+            return "stopped", 128 + signal.SIGINT
+        case OSError(strerror=str(reason)):
+            return f"{error.filename}: {reason}" if error.filename else reason, FAILED
+    return f"internal error{_place(error)}: {type(error).__name__}: {error}", FAILED
 
 
 def _forget_stdout() -> None:
@@ -108,6 +114,4 @@ def _place(error: BaseException) -> str:
         trace = trace.tb_next
     if trace is None:
         return ""
-    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
-
-
+    return f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -146,17 +146,14 @@ def _reason(error: Exception) -> str:
     from urllib3 import exceptions
 
     cause = error.__context__ or error.__cause__
-    match error:
-        case exceptions.NameResolutionError():
-            return "its name is unknown"
-        case exceptions.ConnectTimeoutError():
-            return f"no connection within {CONNECT_TIMEOUT:.0f} s"
-        case exceptions.ReadTimeoutError():
-            return f"no answer within {ANSWER_TIMEOUT:.0f} s"
-        case exceptions.NewConnectionError() if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        case exceptions.SSLError():
-            return f"TLS failed: {error}"
-        case exceptions.ProtocolError():
-            return "the connection broke off"
-    return f"{error}" or type(error).__name__
+    if isinstance(error, exceptions.NameResolutionError):
+        return "its name is unknown"
+    if isinstance(error, exceptions.NewConnectionError) and isinstance(cause, OSError):
+        return (cause.strerror or str(cause)).lower()
+    known: tuple[tuple[type[Exception], str], ...] = (
+        (exceptions.ConnectTimeoutError, f"no connection within {CONNECT_TIMEOUT:.0f} s"),
+        (exceptions.ReadTimeoutError, f"no answer within {ANSWER_TIMEOUT:.0f} s"),
+        (exceptions.SSLError, f"TLS failed: {error}"),
+        (exceptions.ProtocolError, "the connection broke off"),
+    )
+    return next((said for kind, said in known if isinstance(error, kind)), str(error))

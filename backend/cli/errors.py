@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
 from backend.cli.words import plain
 
 OK, FAILED, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -13,7 +11,7 @@ EXIT_CODES = """Exit codes: 0 done; 1 what was asked failed, or packages did; 2 
 settings; 3 the server or the database cannot be reached; 128 + n stopped by signal n."""
 
 
-class CommandError(click.ClickException):
+class CommandError(Exception):
     """Shown as one line on standard error, whatever is in it."""
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:

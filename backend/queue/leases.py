@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from backend.queue import sql
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue, Stage
-from backend.queue.retry import Died, LeaseLost, Permanent, TimedOut, Transient
+from backend.queue.retry import Died, LeaseLost, Permanent, TimedOut, Transient, one_line
 
 DEFAULT_TTL: Final = timedelta(seconds=12)
 PRIORITIES: Final = tuple(range(10, 0, -1))
@@ -74,6 +74,11 @@ class Settlement:
     restart: bool = False
     """Start again from the first stage: the inputs of the next one are gone."""
 
+    def __post_init__(self) -> None:
+        # A stranger's text may be in it: what cannot be stored would cost the whole batch.
+        if self.error is not None:
+            object.__setattr__(self, "error", one_line(self.error))
+
 
 def done(lease: Lease, *, status: str | None = None) -> Settlement:
     return Settlement(lease, status or lease.queue.done, "done", attempts=lease.attempts)
@@ -108,7 +113,7 @@ def after_error(lease: Lease, error: Exception) -> Settlement:
         return failed(lease, "permanent", error.detail)
     if isinstance(error, Died):
         return _after_death(lease, error)
-    detail = getattr(error, "detail", None) or f"{type(error).__name__}: {error}"[:1000]
+    detail = getattr(error, "detail", None) or f"{type(error).__name__}: {error}"
     if lease.attempts >= lease.max_attempts:
         return failed(lease, "timeout" if isinstance(error, TimedOut) else "exhausted", detail)
     kind, at_least = "transient", None

@@ -4,6 +4,20 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
+
+MAX_DETAIL: Final = 1000  # characters
+
+
+def one_line(detail: str) -> str:
+    """``detail`` as one line that can be stored and shown, whatever a stranger put into it.
+
+    NUL characters and lone surrogates, which PostgreSQL refuses, and all else that does not
+    print become spaces.
+    """
+    cut = detail[: 4 * MAX_DETAIL]
+    shown = "".join(c if c.isprintable() else " " for c in cut)
+    return " ".join(shown.split())[:MAX_DETAIL]
 
 
 class EngineError(Exception):
@@ -19,7 +33,7 @@ class StepError(Exception):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
-        self.detail = " ".join(detail.split())[:1000]
+        self.detail = one_line(detail)
 
 
 class Transient(StepError):

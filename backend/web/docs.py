@@ -1,9 +1,10 @@
 """The description of the API, for programs and for people."""
 
+import json
 from functools import cache
 from importlib.resources import files
 
-from flask import Blueprint, Response, current_app, json
+from flask import Blueprint, Response, current_app
 
 from backend.identity.guard import public
 from backend.operations import JSON

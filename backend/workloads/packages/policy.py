@@ -1,19 +1,14 @@
-"""The licence tiers in force: read from the database, so that a change acts at once."""
+"""The licence tiers in force: asked for at each step, so that a change acts at once."""
 
-import hashlib
-import json
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, literal, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
-from backend.workloads.packages.licences import LicencePolicy, Tier, load_default_licences
+from backend.workloads.packages.licences import LicencePolicy, Tier
 from backend.workloads.packages.model import SupportedLicense
-
-Tiers = tuple[tuple[str, str], ...]
-"""(SPDX identifier, tier), sorted by identifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +19,32 @@ class PolicyInForce:
     digest: str
 
 
-def read_tiers(session: Session) -> Tiers:
-    found = session.execute(
-        select(SupportedLicense.identifier, SupportedLicense.status).order_by(
-            SupportedLicense.identifier
+_DIGEST = select(
+    func.md5(
+        func.string_agg(
+            SupportedLicense.identifier + "=" + SupportedLicense.status,
+            aggregate_order_by(literal("\n"), SupportedLicense.identifier),
         )
     )
-    return tuple((identifier, status) for identifier, status in found)
+)
+_lock = threading.Lock()
+_last: PolicyInForce | None = None
 
 
-def digest_of(tiers: Tiers) -> str:
-    return hashlib.sha256(json.dumps(tiers).encode()).hexdigest()[:16]
+def policy_digest(session: Session) -> str:
+    """One word for all tiers as they are now; "" for an empty table."""
+    return session.scalar(_DIGEST) or ""
 
 
-@lru_cache(maxsize=4)
-def policy_of(tiers: Tiers) -> PolicyInForce:
-    """Building a policy parses every identifier: once for each state of the table."""
-    licences = LicencePolicy({identifier: Tier(status) for identifier, status in tiers})
-    return PolicyInForce(licences, digest_of(tiers))
-
-
-def seed_licences(session: Session) -> int:
-    """Fill an empty table with the default tiers; answers how many were added."""
-    if session.scalar(select(SupportedLicense.id).limit(1)) is not None:
-        return 0
-    defaults = [
-        {"identifier": entry.identifier, "name": entry.name, "status": entry.status}
-        for entry in load_default_licences()
-    ]
-    session.execute(insert(SupportedLicense).on_conflict_do_nothing(), defaults)
-    return len(defaults)
+def policy_in_force(session: Session) -> PolicyInForce:
+    """The tiers as they are now; read and parsed only where they changed since the last time."""
+    global _last  # noqa: PLW0603 - one remembered value, guarded by the lock
+    digest = policy_digest(session)
+    with _lock:
+        if _last is None or _last.digest != digest:
+            found = session.execute(
+                select(SupportedLicense.identifier, SupportedLicense.status)
+            ).tuples()
+            licences = LicencePolicy({identifier: Tier(status) for identifier, status in found})
+            _last = PolicyInForce(licences, digest)
+        return _last

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.workloads.packages.cache import ContentStore
 from backend.workloads.packages.model import Artifact, ArtifactEvidence, Package, PackageStatus
-from backend.workloads.packages.policy import Tiers, read_tiers
+from backend.workloads.packages.policy import PolicyInForce, policy_in_force
 
 
 class PackageSnapshot(BaseModel):
@@ -20,7 +20,7 @@ class PackageSnapshot(BaseModel):
     nothing); ``sha512`` (hex) and ``path`` are set once the bytes are known.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     artifact_id: int
     name: str
@@ -30,7 +30,8 @@ class PackageSnapshot(BaseModel):
     path: str | None
     registry_record: dict[str, Any] | None
     inspection: dict[str, Any] | None
-    tiers: Tiers
+    policy: SkipValidation[PolicyInForce] = Field(exclude=True)
+    """The licence tiers in force; not for a child process."""
 
 
 def loader(cache: ContentStore) -> Callable[[Session, int], PackageSnapshot | None]:
@@ -57,7 +58,7 @@ def loader(cache: ContentStore) -> Callable[[Session, int], PackageSnapshot | No
             path=str(Path(cache.path(found.sha512)).absolute()) if found.sha512 else None,
             registry_record=found.registry_record,
             inspection=found.inspection,
-            tiers=read_tiers(session),
+            policy=policy_in_force(session),
         )
 
     return load

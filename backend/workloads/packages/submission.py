@@ -51,7 +51,7 @@ from backend.workloads.packages.model import (
     RequestNotice,
     RequestPackage,
 )
-from backend.workloads.packages.policy import digest_of, read_tiers
+from backend.workloads.packages.policy import policy_digest
 
 DEFAULT_PRIORITY = 5
 RETRIED = (*PROCESSING_FAILURES, "cancelled")
@@ -318,7 +318,7 @@ def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelt
 
 def _standing(
     session: Session, artifacts: Collection[int], max_age: timedelta
-) -> Select[Any]:
+) -> Select[int, str | None, bool, bool, bool]:
     """How the verdict of each artifact stands that vetting has ended; open rows are left out."""
     status, failure = PackageStatus.status, PackageStatus.failure
     return (
@@ -327,7 +327,7 @@ def _standing(
             failure,
             (PackageStatus.vetted_at < func.now() - max_age).label("old"),
             or_(
-                PackageStatus.policy_digest.is_distinct_from(digest_of(read_tiers(session))),
+                PackageStatus.policy_digest.is_distinct_from(policy_digest(session)),
                 # Null: refused before any advisory was asked, so none can change that.
                 func.coalesce(
                     PackageStatus.advisories_digest != advisories_digest(session), false()

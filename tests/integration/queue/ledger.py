@@ -35,7 +35,7 @@ class Rows:
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
 
-    def add(self, queue: Queue = PROBE, count: int = 1, **values: Any) -> list[int]:
+    def add(self, queue: Queue = PROBE, /, count: int = 1, **values: Any) -> list[int]:
         row = {"status": queue.ready, "max_attempts": queue.max_attempts, **values}
         if queue.partitions:
             row = {"queue": queue.partitions[0], **row}
@@ -43,10 +43,10 @@ class Rows:
             made = insert(queue.rows).values([row] * count).returning(queue.rows.c.id)
             return sorted(session.scalars(made))
 
-    def one(self, queue: Queue = PROBE, **values: Any) -> int:
+    def one(self, queue: Queue = PROBE, /, **values: Any) -> int:
         return self.add(queue, **values)[0]
 
-    def set(self, row_id: int, queue: Queue = PROBE, **values: Any) -> None:
+    def change(self, row_id: int, queue: Queue = PROBE, **values: Any) -> None:
         with self.sessions.begin() as session:
             session.execute(update(queue.rows).where(queue.rows.c.id == row_id).values(**values))
 
@@ -83,7 +83,7 @@ class Rows:
 
     def expire(self, *row_ids: int, queue: Queue = PROBE) -> None:
         for row_id in row_ids:
-            self.set(row_id, queue, lease_expires_at=ago("1 second"))
+            self.change(row_id, queue, lease_expires_at=ago("1 second"))
 
     def reap(
         self, queue: Queue = PROBE, longest: timedelta = HOUR, ttl: timedelta = MOMENT

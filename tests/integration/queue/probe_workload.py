@@ -93,8 +93,6 @@ class Effect(Base):
     times: Mapped[int]
 
 
-TABLES: Final = [model.__table__ for model in (Probe, Errand, Parcel, Effect)]
-
 
 def save(session: Session, lease: Lease, result: Any) -> None:
     """Count the effect of the stage that ``lease`` finishes."""

@@ -97,7 +97,7 @@ def test_each_claim_counts_one_attempt(rows: Rows) -> None:
         lease = rows.claim_one()
         assert lease.attempts == rows.row(row_id).attempts == expected
         rows.settle(leases.after_error(lease, RuntimeError("x")))
-        rows.set(row_id, available_at=ago("1 second"))
+        rows.change(row_id, available_at=ago("1 second"))
 
 
 def test_a_paused_queue_is_left_alone_until_it_is_resumed(rows: Rows, sessions: Sessions) -> None:

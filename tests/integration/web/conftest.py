@@ -1,33 +1,18 @@
 """An API on a database of its own, and people who call it."""
 
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine
 
-from backend.db import Base, Sessions, make_engine
-from backend.identity import model, passwords, service
+from backend.db import Sessions
+from backend.identity import passwords, service
 from backend.identity.roles import Role
 from backend.web.app import create_app
 from tests.callers import PASSWORD, AddUser, Caller, SignIn, make_settings
 
-TABLES = (
-    model.User, model.Login, model.RefreshToken, model.ApiKey, model.RateLimit, model.AuditEntry,
-)  # fmt: skip
-
 hashed = cache(passwords.hashed)
-
-
-@pytest.fixture
-def engine(empty_database_url: str) -> Iterator[Engine]:
-    engine = make_engine(empty_database_url)
-    tables = [Base.metadata.tables[table.__tablename__] for table in TABLES]
-    Base.metadata.create_all(engine, tables=tables)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def test_it_is_ready_when_every_check_passes(sessions: Sessions) -> None:
 
 
 def test_it_is_not_ready_when_one_check_fails(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        session.execute(text("DROP TABLE alembic_version"))
     checks = {"worker": lambda _session: False, "schema": schema_is(lambda: "0002")}
     client = probing(sessions, Probes(checks=checks))
 
@@ -79,9 +81,7 @@ def test_the_schema_is_compared_with_the_newest(
     sessions: Sessions, stored: str, result: str
 ) -> None:
     with sessions.begin() as session:
-        session.execute(text("CREATE TABLE IF NOT EXISTS alembic_version (version_num text)"))
-        session.execute(text("DELETE FROM alembic_version"))
-        session.execute(text("INSERT INTO alembic_version VALUES (:it)"), {"it": stored})
+        session.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": stored})
     client = probing(sessions, Probes(checks={"schema": schema_is(lambda: "0002")}))
 
     assert client.get("/ready").get_json()["checks"]["schema"] == result

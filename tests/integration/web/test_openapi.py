@@ -5,9 +5,18 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import Engine
 
 from backend.identity.roles import Role
-from tests.callers import AddUser, Caller, SignIn
+from backend.web.assembly import assemble
+from tests.callers import AddUser, Caller, SignIn, make_settings
+
+
+@pytest.fixture
+def app(engine: Engine) -> Flask:
+    """With every workload, so that every operation there is gets called."""
+    return assemble(make_settings(), engine)
+
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 

@@ -47,7 +47,7 @@ def get(process: subprocess.Popen[str], url: str) -> dict[str, object]:
             with urlopen(url, timeout=5) as answer:
                 document: dict[str, object] = json.load(answer)
                 return document
-        except (URLError, OSError):
+        except (URLError, ConnectionError):
             continue
     pytest.fail(f"the server ended with {process.returncode}")
 
@@ -57,7 +57,6 @@ def test_the_server_answers_and_ends_cleanly_on_sigterm(engine: Engine, processe
     port = free_port("127.0.0.1", 0)
     with serving(port, engine, API_PROCESSES=processes) as process:
         assert get(process, f"http://127.0.0.1:{port}/health") == {"status": "ok"}
-        assert get(process, f"http://127.0.0.1:{port}/ready")["status"] == "ok"
 
         process.send_signal(signal.SIGTERM)
 

@@ -11,6 +11,7 @@ from backend.workloads.packages.scanning.inspection import InspectionError
 from backend.workloads.packages.scanning.tarball import inspect, unpack
 
 CHUNK = 1024 * 1024
+UNPACK_SECONDS = 120
 
 
 def inspect_tarball(package: dict[str, Any]) -> dict[str, Any]:
@@ -55,10 +56,11 @@ def verified_copy(path: str, sha512: str) -> Path:
 
 def main() -> None:
     """``python -I -m … path sha512 target``: unpack for a scanner, in a process of its own."""
-    from backend.queue.confinement import confine
+    from backend.queue.confinement import allow_processor_time, confine
 
     path, sha512, target = sys.argv[1:]
-    confine(memory=512 * CHUNK, seconds=120)
+    confine(memory=512 * CHUNK)
+    allow_processor_time(UNPACK_SECONDS)
     os.chdir(target)
     try:
         unpack(str(verified_copy(path, sha512)), Path("files").absolute())

@@ -4,7 +4,6 @@ from pydantic import BaseModel
 
 from backend.queue.pipeline import Done, Reject
 from backend.queue.retry import Permanent
-from backend.workloads.packages.policy import policy_of
 from backend.workloads.packages.registry.npm import VersionMetadata, fetch_version
 from backend.workloads.packages.snapshot import PackageSnapshot
 from backend.workloads.packages.tools import VettingTools, registry_errors
@@ -33,14 +32,13 @@ def check_licence(package: PackageSnapshot, tools: VettingTools) -> Done | Rejec
     refuse_internal(package, tools)
     with registry_errors():
         record = fetch_version(tools.origin, package.name, package.version)
-    policy = policy_of(package.tiers)
-    verdict = policy.licences.judge(record.license_expression)
+    verdict = package.policy.licences.judge(record.license_expression)
     result = LicenceResult(
         record=record,
         expression=verdict.expression,
         tier=verdict.tier,
         score=verdict.score,
-        policy_digest=policy.digest,
+        policy_digest=package.policy.digest,
     )
     if verdict.blocked:
         return Reject(f"licence blocked by policy: {verdict.reason}", result)

@@ -11,7 +11,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from backend.queue.pipeline import Done, Reject, Rewind
 from backend.queue.retry import Permanent, Transient
-from backend.workloads.packages.policy import policy_of
 from backend.workloads.packages.scanning import bounded_process
 from backend.workloads.packages.scanning.findings import Component, merge
 from backend.workloads.packages.scanning.inspection import Inspection
@@ -72,10 +71,9 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
 
 
 def _judged(package: PackageSnapshot, inspection: Inspection, report: ScanReport) -> Done | Reject:
-    policy = policy_of(package.tiers)
     record = package.registry_record or {}
     verdict, differences = judge_licences(
-        policy.licences, record.get("license_expression"), inspection, report.licences
+        package.policy.licences, record.get("license_expression"), inspection, report.licences
     )
     findings = merge([*report.findings, *differences])
     result = ScanResult(
@@ -83,7 +81,7 @@ def _judged(package: PackageSnapshot, inspection: Inspection, report: ScanReport
         expression=verdict.expression,
         tier=verdict.tier,
         score=verdict.score,
-        policy_digest=policy.digest,
+        policy_digest=package.policy.digest,
     )
     reason = refusal(verdict, findings)
     return Reject(reason, result) if reason else Done(result)

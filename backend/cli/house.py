@@ -1,0 +1,160 @@
+"""Everything that ``lockkeeper up`` runs on this machine, and how it is started."""
+
+import os
+import socket
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from backend.cli import npmrc
+from backend.cli.children import Children
+from backend.cli.client import Client, Unreachable
+from backend.cli.errors import UNREACHABLE, WRONG_USAGE, CommandError
+from backend.cli.folder import Credentials, Folder, owned_folder
+from backend.cli.words import plain, say
+
+if TYPE_CHECKING:
+    from backend.embedded import EmbeddedPostgres
+    from backend.settings import Settings
+
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
+HOST: Final = "127.0.0.1"
+PORTS_TRIED: Final = 100
+READY_TIMEOUT: Final = 60.0  # seconds for the API to answer
+READY_POLL: Final = 0.05  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What is running."""
+
+    url: str
+    children: Children
+    user: Credentials
+    folder: Folder
+    database: "EmbeddedPostgres | None"
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; CommandError when a part has died."""
+        self.children.wait(seconds)
+        if self.database is not None and not self.database.running:
+            raise CommandError(f"the database ended; its log is {self.folder.postgres}.log")
+
+    def client(self) -> Client:
+        """Signed in as the ordinary user, again whenever the token has expired."""
+
+        def sign_in() -> str:
+            token: str = Client(self.url).login(self.user.username, self.user.password)["token"]
+            return token
+
+        return Client(self.url, sign_in(), renew=sign_in)
+
+
+def start(running: ExitStack, data: Path, port: int | None) -> House:
+    """Start the database, the API and a worker; ``running`` stops them, the database last.
+
+    Raises:
+        CommandError: the folder is in use, no port is free, or a part did not start.
+        SettingsError, EmbeddedError, MigrationError, SQLAlchemyError: see ``database_errors``.
+    """
+    from backend.cli import accounts
+    from backend.migrations.run import upgrade
+    from backend.settings import Settings
+
+    settings = Settings.load()
+    folder = running.enter_context(owned_folder(data))
+    chosen = _port(port, settings.api_port)
+    database = None if settings.database_url else _embedded(running, folder)
+    url = database.url if database else settings.require_database_url()
+    say(f"Database: {_described(url)}{', embedded' if database else ''}.")
+    upgrade(url)
+    environment = {
+        **os.environ, **_defaults(settings, folder), "DATABASE_URL": url,
+        "API_HOST": HOST, "API_PORT": str(chosen),
+    }  # fmt: skip
+    if database:
+        environment.pop("LISTEN_DATABASE_URL", None)  # that one means another database
+    children = running.enter_context(Children())
+    for name in ("api", "worker"):
+        children.start(name, name, environment, folder.log(name))
+    user = accounts.ensure(url, folder)["user"]
+    house = House(f"http://{HOST}:{chosen}", children, user, folder, database)
+    _await_answer(house)
+    say(f"API: {house.url}")
+    return house
+
+
+def _embedded(running: ExitStack, folder: Folder) -> "EmbeddedPostgres":
+    from backend.embedded import EmbeddedPostgres, host_installations, wheel_installations
+
+    binaries = wheel_installations() or host_installations()
+    return running.enter_context(EmbeddedPostgres(folder.postgres, installations=binaries))
+
+
+def _defaults(settings: "Settings", folder: Folder) -> dict[str, str]:
+    """What the parts need and the environment does not say."""
+    from backend.workloads.packages.origins import default_registry
+
+    said: dict[str, str] = {}
+    if settings.jwt_secret is None:
+        said["JWT_SECRET"] = folder.signing_secret()
+    if "PACKAGE_CACHE_DIR" not in os.environ:
+        said["PACKAGE_CACHE_DIR"] = str(folder.cache)
+    if "TRIVY_CACHE_DIR" not in os.environ:
+        said["TRIVY_CACHE_DIR"] = str(folder.trivy)
+    registry, told_by = settings.source_repository_url, "SOURCE_REPOSITORY_URL"
+    if registry is None:
+        mirror = npmrc.registry(os.environ, Path.home())
+        registry, told_by = (
+            mirror or default_registry(),
+            "npm's setting" if mirror else "the default",
+        )
+        # The public registry is not one's own: what is internal is never asked of it.
+        if mirror and mirror != default_registry():
+            said["SOURCE_REPOSITORY_URL"] = mirror
+    say(f"Packages come from {_described(registry)} ({told_by}).")
+    if settings.osv_path is None and settings.osv_api_url is None:
+        said["OSV_PATH"] = str(EXAMPLES / "advisories")
+        say("Advisories: the example set, which can convict and clears nothing (see OSV_PATH).")
+    return said
+
+
+def _described(url: str) -> str:
+    """Host and port alone: the rest may be secret."""
+    return plain(urlsplit(url).netloc.rpartition("@")[2] or "unknown")
+
+
+def _port(asked: int | None, first: int) -> int:
+    """A port of 127.0.0.1 that is free now.
+
+    Raises:
+        CommandError: the one that was asked for is taken, or so are all that were tried.
+    """
+    start = first or 8000
+    for port in [asked] if asked else range(start, min(start + PORTS_TRIED, 65536)):
+        try:
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            continue
+        return port
+    which = f"port {asked} is" if asked else f"ports {start} and the next {PORTS_TRIED} are"
+    raise CommandError(f"{which} taken: name another one with --port", WRONG_USAGE)
+
+
+def _await_answer(house: House) -> None:
+    client = Client(house.url)
+    deadline = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            client.get("/health")
+        except Unreachable:
+            house.wait(READY_POLL)
+        else:
+            return
+    log = house.folder.log("api")
+    raise CommandError(
+        f"the API did not answer within {READY_TIMEOUT:.0f} s; its log is {log}", UNREACHABLE
+    )

@@ -1,0 +1,101 @@
+"""Fairness: nobody's backlog starves somebody else's single row."""
+
+from backend.db import Sessions
+from backend.queue import leases
+from backend.queue.leases import FAIR_LANES, Lane, Lease
+from tests.integration.queue.ledger import Rows, ago
+from tests.integration.queue.probe_workload import ERRAND
+
+
+class Turns:
+    """A worker that goes round the circle of lanes, as the daemon's producer does."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._after: Lane | None = None
+
+    def claim(self, limit: int = 10, partitions: tuple[str, ...] = ("alpha",)) -> list[Lease]:
+        with self._sessions.begin() as session:
+            lanes = leases.next_lanes(session, ERRAND, after=self._after, partitions=partitions)
+            self._after = lanes[-1] if lanes else None
+            return leases.claim(
+                session, ERRAND, worker="w", limit=limit, lanes=lanes, partitions=partitions
+            )
+
+    def until(self, row_id: int, most: int) -> int:
+        """How many claims it takes to reach ``row_id``."""
+        for turn in range(1, most + 1):
+            if row_id in [lease.id for lease in self.claim()]:
+                return turn
+        raise AssertionError(f"row {row_id} was not claimed within {most} claims")
+
+
+def test_a_single_row_is_claimed_within_two_batches_beside_a_backlog_of_ten_thousand(
+    rows: Rows, sessions: Sessions
+) -> None:
+    for _ in range(10):
+        rows.add(ERRAND, 1000, fairness_key="A", available_at=ago("1 hour"))
+    single = rows.one(ERRAND, fairness_key="B")
+
+    assert Turns(sessions).until(single, most=2) <= 2
+
+
+def test_a_single_row_is_claimed_within_one_round_beside_many_backlogs(
+    rows: Rows, sessions: Sessions
+) -> None:
+    for key in range(25):
+        rows.add(ERRAND, 40, fairness_key=f"busy {key:02}", available_at=ago("1 minute"))
+    single = rows.one(ERRAND, fairness_key="quiet")
+
+    # 26 lanes in batches of ten: three batches are one round.
+    assert Turns(sessions).until(single, most=3) <= 3
+
+
+def test_more_keys_than_one_look_takes_are_all_served(rows: Rows, sessions: Sessions) -> None:
+    keys = [f"key {n:03}" for n in range(3 * FAIR_LANES)]
+    for key in keys:
+        rows.add(ERRAND, 3, fairness_key=key)
+    turns, served = Turns(sessions), set[str | None]()
+    for _ in range(-(-len(keys) // 10) + 1):
+        served |= {lease.fairness_key for lease in turns.claim()}
+
+    assert served == set(keys)
+
+
+def test_an_urgent_row_behind_many_quiet_lanes_is_reached_by_a_claim_of_its_own(
+    rows: Rows,
+) -> None:
+    for n in range(FAIR_LANES + 8):
+        rows.add(ERRAND, 20, fairness_key=f"key {n:03}", priority=1)
+    urgent = rows.one(ERRAND, fairness_key="urgent", priority=10)
+
+    assert urgent in [lease.id for lease in rows.claim(ERRAND, limit=10)]
+
+
+def test_a_worker_of_one_partition_never_takes_anothers(rows: Rows, sessions: Sessions) -> None:
+    alpha = rows.add(ERRAND, 5, queue="alpha")
+    beta = rows.add(ERRAND, 5, queue="beta")
+    turns = Turns(sessions)
+    taken = [lease.id for _ in range(4) for lease in turns.claim(partitions=("alpha",))]
+
+    assert sorted(taken) == alpha
+    assert rows.claim(ERRAND, partitions=["alpha"]) == []
+    assert sorted(lease.id for lease in rows.claim(ERRAND, partitions=["beta"])) == beta
+
+
+def test_a_suspect_of_another_partition_is_not_taken(rows: Rows, sessions: Sessions) -> None:
+    rows.one(ERRAND, queue="beta", stalls=2)
+    with sessions.begin() as session:
+        assert not leases.suspect_waits(session, ERRAND, ["alpha"])
+        assert leases.claim_suspect(session, ERRAND, worker="w", partitions=["alpha"]) is None
+        assert leases.suspect_waits(session, ERRAND, ["beta"])
+        assert leases.claim_suspect(session, ERRAND, worker="w", partitions=["beta"]) is not None
+
+
+def test_within_one_key_the_most_urgent_row_is_claimed_first(
+    rows: Rows, sessions: Sessions
+) -> None:
+    rows.add(ERRAND, 30, fairness_key="A")
+    urgent = rows.one(ERRAND, fairness_key="A", priority=10)
+
+    assert urgent in [lease.id for lease in Turns(sessions).claim(limit=2)]
