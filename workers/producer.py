@@ -114,8 +114,8 @@ class Producer(threading.Thread):
         if self._suspect_waits():
             claimed = self._claim_alone(settlements)
         elif room > 0:
+            # Does nothing while another queue's suspect wants the house: settle below all the same.
             claimed = self._held.claiming(lambda: self._settle_and_claim(settlements, room))
-            settlements = []
         else:
             claimed = []
         self._settle_and_claim(settlements, 0)
@@ -143,6 +143,7 @@ class Producer(threading.Thread):
             self._settle_singly(settlements)
             claimed = []
         self._forget(settlements)
+        settlements.clear()
         return claimed
 
     def _settle_singly(self, settlements: list[Settlement]) -> None:
@@ -172,20 +173,21 @@ class Producer(threading.Thread):
             self._marks.forget()
         claimed = leases.claim(
             session, self.queue, worker=self._worker, limit=room, ttl=self._ttl, token=token,
-            partitions=self._partitions, marks=self._marks, lanes=self._lanes(session),
+            partitions=self._partitions, marks=self._marks, lanes=self._lanes(session, room),
         )  # fmt: skip
         if from_front:
             took = time.monotonic() - began
             self._front_due = began + max(LOOK_FROM_FRONT, 20 * took)
         return claimed
 
-    def _lanes(self, session: Session) -> list[Lane] | None:
+    def _lanes(self, session: Session, room: int) -> list[Lane] | None:
         """Of a fair queue: the next lanes in turn, so that every key gets its share."""
         if not self.queue.fair:
             return None
         lanes = leases.next_lanes(
-            session, self.queue, after=self._lane_after, partitions=self._partitions or ()
-        )
+            session, self.queue, after=self._lane_after, count=room,
+            partitions=self._partitions or (),
+        )  # fmt: skip
         self._lane_after = lanes[-1] if lanes else None
         return lanes
 
@@ -208,7 +210,6 @@ class Producer(threading.Thread):
     def _claim_alone(self, settlements: list[Settlement]) -> list[Lease]:
         """Once the house is empty: one suspect, or back to normal after it."""
         self._settle_and_claim(settlements, 0)
-        settlements.clear()
         if not self._held.empty_house:
             return []
         claimed: list[Lease] = []

@@ -60,26 +60,26 @@ class Folder:
         Raises:
             CommandError: the file was edited into something else.
         """
-        if not self._credentials.exists():
+        if not self.credentials_file.exists():
             return {}
         try:
-            kept = json.loads(self._credentials.read_text())
+            kept = json.loads(self.credentials_file.read_text())
             return {
                 role: Credentials(str(account["username"]), str(account["password"]))
                 for role, account in kept.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise CommandError(f"{self._credentials} is damaged: remove it") from None
+            raise CommandError(f"{self.credentials_file} is damaged: remove it") from None
 
     def keep_credentials(self, accounts: dict[str, Credentials]) -> None:
         document = {
             role: {"username": account.username, "password": account.password}
             for role, account in accounts.items()
         }
-        _write_private(self._credentials, json.dumps(document, indent=2) + "\n")
+        _write_private(self.credentials_file, json.dumps(document, indent=2) + "\n")
 
     @property
-    def _credentials(self) -> Path:
+    def credentials_file(self) -> Path:
         return self.path / "credentials.json"
 
 

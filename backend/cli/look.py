@@ -149,6 +149,8 @@ def _list(title: str, rows: Sequence[tuple[str, str]]) -> list["RenderableType"]
     lines = [Text(f"{title} ({len(rows)})", style="bold")]
     for what, why in rows:
         line = Text(f"  {plain(what):{width}}  ")
+        if len(plain(what)) > width:
+            line.append(f"\n{'':{width + 4}}")
         lines.append(line.append(plain(why, limit=500), style="dim"))
     return [*lines, ""]
 
@@ -193,11 +195,13 @@ def request_table(requests: Sequence[Json]) -> "RenderableType":
     return table
 
 
-def invitation(url: str, username: str, token: str) -> "RenderableType":
-    """Where to go from here: URL, user and token."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("URL", f"{url}   (description: {url}/docs)")
-    table.add_row(f"Token of {plain(username)}", token)
-    return Group("", table, Text("Serving until Ctrl-C.", style="dim"))
+def invitation(url: str, username: str, token: str, credentials: str) -> Text:
+    """Where to go from here: URL, token and passwords. To be printed unwrapped, for copying."""
+    lines = Text()
+    for label, value in (
+        ("URL", f"{url}   (what it can do: {url}/docs)"),
+        ("Token", token),
+        ("", f"of {plain(username)}, for 15 minutes; passwords are in {plain(credentials)}"),
+    ):
+        lines.append(f"{label:6}", style="bold").append(f"{value}\n")
+    return lines.append("Serving until Ctrl-C.", style="dim")

@@ -74,8 +74,11 @@ def _serve(house: House, *, as_json: bool) -> None:
     """Say how to use what runs here, and stay until a signal says stop."""
     from backend.cli import look
 
-    token = house.client().token
-    look.console(stderr=as_json).print(look.invitation(house.url, house.user.username, token or ""))
+    client = house.client()
+    invitation = look.invitation(
+        house.url, house.user.username, client.token or "", str(house.folder.credentials_file)
+    )
+    look.console(stderr=as_json).print("", invitation, sep="\n", soft_wrap=True)
     try:
         while True:
             house.wait(3600)

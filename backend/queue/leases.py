@@ -214,7 +214,11 @@ def next_due(
     session: Session, queue: Queue, *, partitions: Sequence[str] | None = None
 ) -> float | None:
     """Seconds until the next row that backs off becomes ready; None where none does."""
-    lanes = _all_lanes(session, queue, tuple(partitions or queue.partitions or ()))
+    wanted = tuple(partitions or queue.partitions or ())
+    if queue.fair:
+        lanes = _lanes_after(session, queue, None, FAIR_LANES, wanted, ready_now=False)
+    else:
+        lanes = _all_lanes(session, queue, wanted)
     if not lanes:
         return None
     wait = session.scalar(sql.next_due(queue), _lane_params(queue, lanes))
@@ -232,38 +236,50 @@ def _lane_params(queue: Queue, lanes: Sequence[Lane]) -> dict[str, Any]:
 
 def _all_lanes(session: Session, queue: Queue, partitions: tuple[str, ...]) -> list[Lane]:
     if queue.fair:
-        return next_lanes(session, queue, after=None, partitions=partitions)
+        return next_lanes(session, queue, after=None, count=FAIR_LANES, partitions=partitions)
     if queue.partitions:
         return list(product(PRIORITIES, partitions))
     return [(priority,) for priority in PRIORITIES]
 
 
 def next_lanes(
-    session: Session, queue: Queue, *, after: Lane | None, partitions: Sequence[str] = ()
+    session: Session,
+    queue: Queue,
+    *,
+    after: Lane | None,
+    count: int,
+    partitions: Sequence[str] = (),
 ) -> list[Lane]:
-    """Of a fair queue: the next :data:`FAIR_LANES` lanes after ``after`` in their circle.
+    """Of a fair queue: the next lanes with a ready row after ``after`` in their circle.
 
-    Whoever claims in turns through the circle gives every key its share, however many rows
-    another key has waiting.
+    Whoever claims in turns through the circle, at most as many lanes at a time as rows, gives
+    every key its share, however many rows other keys have waiting.
     """
-    lanes = _lanes_after(session, queue, after, FAIR_LANES, partitions)
-    if after is not None and len(lanes) < FAIR_LANES:
-        wrapped = _lanes_after(session, queue, None, FAIR_LANES - len(lanes), partitions)
+    count = min(count, FAIR_LANES)
+    lanes = _lanes_after(session, queue, after, count, partitions)
+    if after is not None and len(lanes) < count:
+        wrapped = _lanes_after(session, queue, None, count - len(lanes), partitions)
         lanes += [lane for lane in wrapped if lane not in lanes]
     return lanes
 
 
 def _lanes_after(
-    session: Session, queue: Queue, after: Lane | None, count: int, partitions: Sequence[str]
+    session: Session,
+    queue: Queue,
+    after: Lane | None,
+    count: int,
+    partitions: Sequence[str],
+    *,
+    ready_now: bool = True,
 ) -> list[Lane]:
     params: dict[str, Any] = {"count": count, "after_fairness_key": after[-1] if after else ""}
     params["after_priority"] = after[0] if after else 0
     if queue.partitions:
-        params["after_queue"] = after[1] if after else ""
+        params["after_partition"] = after[1] if after else ""
         params["partitions"] = list(partitions or queue.partitions)
-    found = session.execute(sql.fairness_keys(queue), params).all()
+    found = session.execute(sql.fairness_keys(queue, ready_now=ready_now), params).all()
     if queue.partitions:
-        return [(row.priority, row.queue, row.fairness_key) for row in found]
+        return [(row.priority, row.partition, row.fairness_key) for row in found]
     return [(row.priority, row.fairness_key) for row in found]
 
 

@@ -240,15 +240,16 @@ def claim_suspect(queue: Queue) -> ReturningUpdate[Any]:
 
 
 @cache
-def fairness_keys(queue: Queue) -> Select[Any]:
+def fairness_keys(queue: Queue, *, ready_now: bool) -> Select[Any]:
     """The next :count lanes after :after in the circle of (partition, priority, key).
 
     A loose index scan: one probe of the ready index for each lane, however deep the lanes are.
+    ``ready_now`` leaves out lanes whose rows all back off, and paused partitions.
     """
     rows = queue.rows
     lane = [rows.c.priority, rows.c.fairness_key]
     if queue.partitions:
-        lane.insert(0, rows.c.queue)
+        lane.insert(0, rows.c.queue.label("partition"))
     ready = and_(
         rows.c.status == word(queue.ready),
         rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
@@ -267,7 +268,14 @@ def fairness_keys(queue: Queue) -> Select[Any]:
         .lateral("following")
     )
     walk = walk.union_all(select(*step.c).select_from(walk.join(step, true())))
-    return select(*walk.c).limit(bindparam("count", type_=BigInteger))
+    lanes = select(*walk.c).limit(bindparam("count", type_=BigInteger))
+    if not ready_now:
+        return lanes
+    q = rows.alias("q")
+    waiting = select(literal(1)).where(*in_lane(queue, q, walk), q.c.available_at <= func.now())
+    return lanes.where(
+        exists(waiting), not_paused(queue, walk.c.partition if queue.partitions else None)
+    )
 
 
 @cache

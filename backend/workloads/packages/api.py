@@ -8,7 +8,7 @@ from flask import Blueprint, current_app, g
 from backend.identity import limits
 from backend.identity.guard import Principal, Role, Scope, current_user, requires
 from backend.operations import UploadedFile, operation, settings, transaction
-from backend.problems import Forbidden, Malformed, NotFound, TooLarge, Unsupported
+from backend.problems import Forbidden, Malformed, NotFound, TooLarge, TooManyRequests, Unsupported
 from backend.workloads.packages import configuration, licence_admin, schemas, service, submission
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.lockfile import ParsedLock, parse_lock
@@ -40,7 +40,7 @@ def _parse(file: UploadedFile) -> ParsedLock:
 
 @bp.post("/upload")
 @requires(Role.USER, scope=Scope.SUBMIT)
-@operation(status=HTTPStatus.ACCEPTED, problems=[Malformed, TooLarge, Unsupported])
+@operation(status=HTTPStatus.ACCEPTED, problems=[Malformed, TooLarge, Unsupported, TooManyRequests])
 def upload(form: schemas.UploadIn) -> schemas.UploadOut:
     """Queue every package of one lock file; answers before any of them is vetted."""
     user = current_user()

@@ -42,9 +42,7 @@ def policy_in_force(session: Session) -> PolicyInForce:
     digest = policy_digest(session)
     with _lock:
         if _last is None or _last.digest != digest:
-            found = session.execute(
-                select(SupportedLicense.identifier, SupportedLicense.status)
-            ).tuples()
+            found = session.execute(select(SupportedLicense.identifier, SupportedLicense.status))
             licences = LicencePolicy({identifier: Tier(status) for identifier, status in found})
             _last = PolicyInForce(licences, digest)
         return _last

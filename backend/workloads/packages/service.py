@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, case, cast, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from backend.identity.model import User
@@ -119,9 +120,7 @@ def summarise(session: Session, requests: Sequence[Request]) -> list[RequestSumm
     for request_id, status, count in session.execute(_counted(ids)):
         counts[request_id][status] = count
     owners = {request.requestor_id for request in requests}
-    names: dict[int, str] = dict(
-        session.execute(select(User.id, User.username).where(User.id.in_(owners))).tuples().all()
-    )
+    names = dict(session.execute(select(User.id, User.username).where(User.id.in_(owners))).all())
     return [RequestSummary(r, names[r.requestor_id], counts[r.id]) for r in requests]
 
 
@@ -166,7 +165,7 @@ def newest_scans(session: Session, request_id: int) -> dict[int, SecurityScan]:
     newest = (
         select(SecurityScan)
         .where(SecurityScan.artifact_id.in_(wanted))
-        .distinct(SecurityScan.artifact_id)
+        .ext(distinct_on(SecurityScan.artifact_id))
         .order_by(SecurityScan.artifact_id, SecurityScan.id.desc())
     )
     return {scan.artifact_id: scan for scan in session.scalars(newest)}
@@ -210,28 +209,22 @@ class Processing:
 
 def processing(session: Session, principal: Principal) -> Processing:
     """Counts are of all requests; recent activity names only packages the caller may see."""
-    counts = (
-        session.execute(select(PackageStatus.status, func.count()).group_by(PackageStatus.status))
-        .tuples()
-        .all()
-    )
+    counts = session.execute(
+        select(PackageStatus.status, func.count()).group_by(PackageStatus.status)
+    ).all()
     own = (
         select(RequestPackage.id)
         .join(Request, Request.id == RequestPackage.request_id)
         .where(RequestPackage.artifact_id == PackageStatus.artifact_id, *visible_to(principal))
     )
-    recent = (
-        session.execute(
-            select(Package.name, Package.version, PackageStatus.status, PackageStatus.updated_at)
-            .join(Artifact, Artifact.package_id == Package.id)
-            .join(PackageStatus, PackageStatus.artifact_id == Artifact.id)
-            .where(own.exists())
-            .order_by(PackageStatus.updated_at.desc())
-            .limit(RECENT)
-        )
-        .tuples()
-        .all()
-    )
+    recent = session.execute(
+        select(Package.name, Package.version, PackageStatus.status, PackageStatus.updated_at)
+        .join(Artifact, Artifact.package_id == Package.id)
+        .join(PackageStatus, PackageStatus.artifact_id == Artifact.id)
+        .where(own.exists())
+        .order_by(PackageStatus.updated_at.desc())
+        .limit(RECENT)
+    ).all()
     return Processing(
         status_counts=dict(counts),
         total_requests=session.scalar(select(func.count()).select_from(Request)) or 0,

@@ -1,7 +1,9 @@
 """Fairness: nobody's backlog starves somebody else's single row."""
 
+import pytest
+
 from backend.db import Sessions
-from backend.queue import leases
+from backend.queue import control, leases
 from backend.queue.leases import FAIR_LANES, Lane, Lease
 from tests.integration.queue.ledger import Rows, ago
 from tests.integration.queue.probe_workload import ERRAND
@@ -16,7 +18,9 @@ class Turns:
 
     def claim(self, limit: int = 10, partitions: tuple[str, ...] = ("alpha",)) -> list[Lease]:
         with self._sessions.begin() as session:
-            lanes = leases.next_lanes(session, ERRAND, after=self._after, partitions=partitions)
+            lanes = leases.next_lanes(
+                session, ERRAND, after=self._after, count=limit, partitions=partitions
+            )
             self._after = lanes[-1] if lanes else None
             return leases.claim(
                 session, ERRAND, worker="w", limit=limit, lanes=lanes, partitions=partitions
@@ -62,14 +66,19 @@ def test_more_keys_than_one_look_takes_are_all_served(rows: Rows, sessions: Sess
     assert served == set(keys)
 
 
-def test_an_urgent_row_behind_many_quiet_lanes_is_reached_by_a_claim_of_its_own(
-    rows: Rows,
-) -> None:
-    for n in range(FAIR_LANES + 8):
-        rows.add(ERRAND, 20, fairness_key=f"key {n:03}", priority=1)
-    urgent = rows.one(ERRAND, fairness_key="urgent", priority=10)
+def test_lanes_that_back_off_or_are_paused_cost_no_turn(rows: Rows, sessions: Sessions) -> None:
+    for key in range(FAIR_LANES + 8):
+        rows.one(ERRAND, fairness_key=f"a {key:02}", available_at=ago("-1 hour"))
+        rows.one(ERRAND, fairness_key=f"b {key:02}", queue="beta", priority=1)
+    with sessions.begin() as session:
+        control.pause(session, ERRAND, by="ann", partition="beta")
+    single = rows.one(ERRAND, fairness_key="z", priority=10)
 
-    assert urgent in [lease.id for lease in rows.claim(ERRAND, limit=10)]
+    claimed = Turns(sessions).claim(limit=1, partitions=("alpha", "beta"))
+
+    assert [lease.id for lease in claimed] == [single]
+    with sessions.begin() as session:
+        assert leases.next_due(session, ERRAND, partitions=["alpha"]) == pytest.approx(3600, abs=60)
 
 
 def test_a_worker_of_one_partition_never_takes_anothers(rows: Rows, sessions: Sessions) -> None:

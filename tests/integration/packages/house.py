@@ -1,0 +1,300 @@
+"""A whole vetting house for tests: a registry, the API with its people, and a worker by hand."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+from werkzeug.test import TestResponse
+
+from backend.db import Sessions, make_sessions
+from backend.identity import guard, service
+from backend.identity.roles import Role
+from backend.queue import leases
+from backend.settings import Settings
+from backend.web.assembly import assemble
+from backend.workloads.packages.lifecycle import VETTING_QUEUE
+from backend.workloads.packages.pipeline import pipelines
+from tests.callers import Caller, make_settings
+from tests.registry_server import RegistryServer, integrity, npm_package, tarball_path
+from workers.database import Transactions
+from workers.executor import Executor
+from workers.held import Held
+from workers.isolation import Children
+
+Lock = dict[str, Any]
+
+
+def lock_of(entries: Mapping[str, Any], *, name: str = "shop", version: str = "1.2.3") -> Lock:
+    """A version 3 lock; keys of ``entries`` are locations, or names below ``node_modules``."""
+    located = {
+        key if "node_modules/" in key else f"node_modules/{key}": entry
+        for key, entry in entries.items()
+    }
+    root = {"name": name, "version": version}
+    return {**root, "lockfileVersion": 3, "packages": {"": root, **located}}
+
+
+def wait_until(reached: Callable[[], Any], *, seconds: float, what: str) -> Any:
+    """Ask until the answer is true, and return it; fails, naming ``what``, when time is up."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not (found := reached()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        pause.wait(0.02)
+    return found
+
+
+class Database:
+    """Short questions to the database of one test."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        with self.engine.begin() as connection:
+            return list(connection.execute(text(query), values).all())
+
+    def one(self, query: str, **values: Any) -> Any:
+        """The single value of a query."""
+        with self.engine.begin() as connection:
+            return connection.execute(text(query), values).scalar()
+
+    def run(self, statement: str, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(table.column, text) of everything stored that could hold a stranger's words."""
+        columns = self.rows(
+            "SELECT table_name, column_name, data_type FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND data_type IN ('text', 'jsonb', 'bytea', 'ARRAY')"
+        )
+        for table, column, kind in columns:
+            shown = f"convert_from({column}, 'UTF8')" if self._is_lock(column) else column
+            if kind == "bytea" and not self._is_lock(column):
+                continue  # digests
+            for (value,) in self.rows(f'SELECT ({shown})::text FROM "{table}"'):
+                yield f"{table}.{column}", value or ""
+
+    @staticmethod
+    def _is_lock(column: str) -> bool:
+        return column == "lock"
+
+
+class HandWorker:
+    """The daemon's executor without its threads: :meth:`run` returns when nothing is due."""
+
+    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+        (self.pipeline,) = pipelines(settings)
+        self._transactions = Transactions(sessions, threading.Event())
+        self._held = Held()
+        self._children = Children(2)
+        self._executor = Executor(
+            self.pipeline, transactions=self._transactions, held=self._held,
+            children=self._children, ttl=leases.DEFAULT_TTL,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._children.close()
+        self.pipeline.tools.origin.close()
+
+    def claim(self, limit: int = 100) -> list[leases.Lease]:
+        return self._held.claiming(
+            lambda: self._transactions.once(
+                lambda s: leases.claim(s, VETTING_QUEUE, worker="by-hand", limit=limit)
+            )
+        )
+
+    def finish(self, lease: leases.Lease) -> None:
+        settlement = self._executor.run(lease)
+        if settlement is not None:
+            self._transactions.once(lambda s: leases.settle(s, VETTING_QUEUE, [settlement]))
+            self._held.drop(lease)
+
+    def cycle(self, limit: int = 100) -> int:
+        """Claim once and finish what was claimed; answers how many that were."""
+        claimed = self.claim(limit)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(self.finish, claimed))
+        return len(claimed)
+
+    def run(self) -> None:
+        while self.cycle():
+            pass
+
+
+@dataclass
+class People:
+    """Callers by name, signed in when first asked for, without the cost of a password."""
+
+    app: Flask
+    client: FlaskClient
+    sessions: Sessions
+    known: dict[str, Caller] = field(default_factory=dict)
+
+    def __call__(self, username: str, role: Role = Role.USER) -> Caller:
+        if username not in self.known:
+            self.known[username] = self._enter(username, role)
+        return self.known[username]
+
+    def _enter(self, username: str, role: Role) -> Caller:
+        with self.sessions.begin() as session:
+            user = service.create_user(
+                session, "test", username=username, password_hash="unused", role=role
+            )
+            ttl = self.app.config["JWT_REFRESH_TOKEN_EXPIRES"] or None
+            grant = service.open_login(session, user.id, "unused", ttl or leases.DEFAULT_TTL * 300)
+            assert grant is not None
+        with self.app.app_context():
+            return Caller(self.client, guard.access_token(grant), id=user.id)
+
+    @property
+    def user(self) -> Caller:
+        return self("ada")
+
+    @property
+    def other(self) -> Caller:
+        return self("bob")
+
+    @property
+    def approver(self) -> Caller:
+        return self("carol", Role.APPROVER)
+
+    @property
+    def admin(self) -> Caller:
+        return self("root", Role.ADMIN)
+
+
+@dataclass
+class House:
+    """Everything one test needs. ``settings`` may be changed before app or worker are used."""
+
+    registry: RegistryServer
+    database_url: str
+    engine: Engine
+    folder: Path
+    changes: dict[str, Any] = field(default_factory=dict)
+    closing: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return make_settings(
+            **{
+                "DATABASE_URL": self.database_url,
+                "SOURCE_REPOSITORY_URL": self.registry.url,
+                "PACKAGE_CACHE_DIR": self.folder / "cache",
+                "DOWNLOAD_TIMEOUT": 5,
+                "UPLOAD_RATE_PER_MINUTE": 1000,
+                **self.changes,
+            }
+        )
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return make_sessions(self.engine)
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.engine)
+
+    @cached_property
+    def app(self) -> Flask:
+        return assemble(self.settings, self.engine)
+
+    @cached_property
+    def people(self) -> People:
+        return People(self.app, self.app.test_client(), self.sessions)
+
+    @cached_property
+    def worker(self) -> HandWorker:
+        return self.closing.enter_context(closing(HandWorker(self.settings, self.sessions)))
+
+    def reopened(self, **changes: Any) -> "House":
+        """The same database and registry under other settings: another API, another worker."""
+        return replace(self, changes={**self.changes, **changes})
+
+    # What the registry has, and locks that ask for it
+
+    def publish(
+        self,
+        name: str = "left",
+        version: str = "1.0.0",
+        files: Mapping[str, str | bytes] = {},
+        *,
+        licence: Any = "MIT",
+        said: Any = None,
+        tarball: bytes | None = None,
+        **manifest: Any,
+    ) -> bytes:
+        """Publish a package; ``said`` is the registry's own word for the licence."""
+        packed = tarball or npm_package(name, version, files, license=licence, **manifest)
+        return self.registry.publish(name, version, packed, license=said or licence)
+
+    def entry(
+        self, name: str, version: str = "1.0.0", tarball: bytes | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """A lock's entry that was resolved at the registry, pinned where bytes are given."""
+        pinned = {"integrity": integrity(tarball)} if tarball is not None else {}
+        resolved = f"{self.registry.url}{tarball_path(name, version)}"
+        return {"version": version, "resolved": resolved, **pinned, **fields}
+
+    def lock(self, *names: str, licence: str = "MIT") -> Lock:
+        """A lock of freshly published packages, all ``1.0.0``."""
+        return lock_of(
+            {name: self.entry(name, tarball=self.publish(name, licence=licence)) for name in names}
+        )
+
+    # The API
+
+    def upload(self, lock: Lock | bytes, *, by: Caller | None = None, **form: Any) -> TestResponse:
+        data = lock if isinstance(lock, bytes) else json.dumps(lock).encode()
+        form = {"file": (BytesIO(data), "package-lock.json"), **form}
+        return (by or self.people.user)("POST", "/api/packages/upload", data=form)
+
+    def submit(self, lock: Lock, *, by: Caller | None = None, **form: Any) -> int:
+        """Upload a lock that is accepted; answers the request's id."""
+        answer = self.upload(lock, by=by, **form)
+        assert answer.status_code == 202, answer.text
+        request_id: int = answer.get_json()["request_id"]
+        return request_id
+
+    def vet(self, lock: Lock, *, by: Caller | None = None) -> dict[str, Any]:
+        """Upload, work until nothing is due, answer the request's detail."""
+        request_id = self.submit(lock, by=by)
+        self.worker.run()
+        return self.detail(request_id)
+
+    def detail(self, request_id: int) -> dict[str, Any]:
+        answer = self.people.admin("GET", f"/api/packages/requests/{request_id}")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.get_json()
+        return document
+
+    def package(self, request_id: int) -> dict[str, Any]:
+        """The one package of a request."""
+        (package,) = self.detail(request_id)["packages"]
+        found: dict[str, Any] = package
+        return found
+
+    def hurry(self) -> None:
+        """What backs off is due now."""
+        self.database.run(
+            "UPDATE package_status SET available_at = now() WHERE status = 'Requested'"
+        )
+
+    def vet_one(self, lock: Lock, *, by: Caller | None = None) -> dict[str, Any]:
+        """Vet a lock of one package; answers that package."""
+        (package,) = self.vet(lock, by=by)["packages"]
+        found: dict[str, Any] = package
+        return found
