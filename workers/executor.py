@@ -1,7 +1,7 @@
 """Carries one lease through its stages: load, run, commit; and says how the attempt ended."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -55,21 +55,20 @@ class Executor:
             the lease is gone.
         """
         began = time.monotonic()
-        settlement: Settlement | None = None
         try:
-            settlement = self._through_stages(lease)
+            ended = self._through_stages(lease)
         except LeaseLost as lost:
             log.warning("lease.lost", queue=lease.queue.name, row_id=lease.id, detail=str(lost))
         except Stopped:
             pass  # released, or left to the reaper: the row is safe either way
         else:
-            if settlement is not None:
-                _say_settled(settlement, ran_ms=round((time.monotonic() - began) * 1000))
-            return settlement
+            _say(ended.settlement, ran=time.monotonic() - began)
+            if not ended.stored:
+                return ended.settlement
         self._held.drop(lease)
         return None
 
-    def _through_stages(self, lease: Lease) -> Settlement | None:
+    def _through_stages(self, lease: Lease) -> "Ended":
         while (stage := lease.next_stage) is not None:
             step = self._pipeline.step(stage)
             try:
@@ -77,20 +76,22 @@ class Executor:
             except (LeaseLost, Stopped):
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a step ends its attempt
-                return leases.after_error(lease, error)
+                return Ended(leases.after_error(lease, error))
             if not self._held.holds(lease):
                 raise LeaseLost(f"row {lease.id} was taken back while {stage.name} ran")
-            if not isinstance(outcome, Done):
-                return self._refuse(step, lease, outcome)
             try:
+                if not isinstance(outcome, Done):
+                    return self._refuse(step, lease, outcome)
                 if lease.queue.next_stage(stage.name) is None:
                     return self._settle_with(step, leases.done(lease), outcome.result)
                 lease = self._commit(step, lease, outcome)
-            except DBAPIError as error:
-                # Not worth repeating: the row's own data cannot be stored.
-                why = f"{stage.name}: its result cannot be stored: {type(error.orig).__name__}"
-                return leases.failed(lease, "permanent", why)
-        return leases.done(lease)
+            except (DBAPIError, ValueError) as error:
+                # Not worth repeating: the row's own data cannot be stored. NUL characters and
+                # lone surrogates are refused by the driver itself, with a ValueError.
+                cause = type(getattr(error, "orig", error)).__name__
+                why = f"{stage.name}: its result cannot be stored: {cause}"
+                return Ended(leases.failed(lease, "permanent", why))
+        return Ended(leases.done(lease))
 
     def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
         snapshot = self._read(lease)
@@ -150,21 +151,19 @@ class Executor:
                 raise
             return leases.advanced(lease)
 
-    def _refuse(
-        self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind
-    ) -> Settlement | None:
+    def _refuse(self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind) -> "Ended":
         match outcome:
             case Reject(reason, result):
                 return self._settle_with(step, leases.failed(lease, "policy", reason), result)
             case Snooze(delay, reason):
-                return leases.snoozed(lease, delay, reason)
+                return Ended(leases.snoozed(lease, delay, reason))
             case Rewind(reason):
-                return leases.rewound(lease, reason)
+                return Ended(leases.rewound(lease, reason))
 
-    def _settle_with(self, step: Step, settlement: Settlement, result: Any) -> Settlement | None:
+    def _settle_with(self, step: Step, settlement: Settlement, result: Any) -> "Ended":
         """Settle together with the step's rows; without rows it goes with the next batch."""
         if step.save is None or result is None:
-            return settlement
+            return Ended(settlement)
         save = step.save
 
         def work(session: Session) -> None:
@@ -173,15 +172,29 @@ class Executor:
             save(session, settlement.lease, result)
 
         self._transactions.run(work, doing="settle")
-        self._held.drop(settlement.lease)
-        _say_settled(settlement)
-        return None
+        return Ended(settlement, stored=True)
 
 
-def _say_settled(settlement: Settlement, **more: Any) -> None:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended; ``stored`` where it was settled together with its domain rows."""
+
+    settlement: Settlement
+    stored: bool = False
+
+
+def _say(settlement: Settlement, *, ran: float) -> None:
     lease = settlement.lease
+    stage = lease.next_stage
     log.info(
-        "attempt.settled", queue=lease.queue.name, row_id=lease.id, attempt=lease.attempts,
-        step=lease.step, outcome=settlement.outcome, failure=settlement.failure,
-        error=settlement.error, **more,
-    )  # fmt: skip
+        "attempt.settled",
+        queue=lease.queue.name,
+        row_id=lease.id,
+        attempt=lease.attempts,
+        step=stage.name if stage else lease.step,
+        outcome=settlement.outcome,
+        failure=settlement.failure,
+        error=settlement.error,
+        waited_ms=round(lease.waited.total_seconds() * 1000),
+        ran_ms=round(ran * 1000),
+    )

@@ -75,6 +75,7 @@ class Producer(threading.Thread):
         self._marks = Marks()
         self._front_due = 0.0
         self._suspects_due = 0.0
+        self._due: float | None = None
         self._lane_after: Lane | None = None
 
     def wake(self) -> None:
@@ -90,6 +91,7 @@ class Producer(threading.Thread):
             unstarted, self._unstarted = self._unstarted, {}
             self._finished += [leases.released(lease) for lease in unstarted.values()]
             self._in_flight -= len(unstarted)
+            self._hint = True
             self._changed.notify()
 
     def run(self) -> None:
@@ -132,7 +134,10 @@ class Producer(threading.Thread):
                 return []
             # After a lost answer the first claim may have committed: adopt before claiming.
             adopted = leases.adopt(session, self.queue, token) if next(tries) else []
-            return adopted or self._claim(session, token, room)
+            claimed = adopted or self._claim(session, token, room)
+            if not claimed:
+                self._look_ahead(session)
+            return claimed
 
         try:
             claimed = self._transactions.run(work, doing="settle and claim")
@@ -240,6 +245,9 @@ class Producer(threading.Thread):
 
     def _start_rows(self, claimed: list[Lease]) -> None:
         with self._changed:
+            if self._draining:  # it began while we claimed
+                self._finished += [leases.released(lease) for lease in claimed]
+                return
             self._in_flight += len(claimed)
             self._unstarted.update((lease.id, lease) for lease in claimed)
         for lease in claimed:
@@ -261,26 +269,26 @@ class Producer(threading.Thread):
                 self._in_flight -= 1
                 if settlement is not None:
                     self._finished.append(settlement)
+                self._hint = True
                 self._changed.notify()
 
-    def _wait(self) -> None:
-        """Until a row finished, a hint came, or the next row is due; polling is the truth."""
-        with self._changed:
-            in_flight = self._in_flight
-        timeout = self._idle_seconds(in_flight)
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._hint or self._finished or self._in_flight < in_flight, timeout
-            )
+    def _look_ahead(self, session: Session) -> None:
+        """When the next row is due; in the empty claim's transaction, whose now() it shares.
 
-    def _idle_seconds(self, in_flight: int) -> float:
+        Asked a moment later, a row that became due in between would be seen by neither.
+        """
+        due = leases.next_due(session, self.queue, partitions=self._partitions)
+        self._due = None if due is None else time.monotonic() + due
+
+    def _wait(self) -> None:
+        """Until a row ended, a hint came, or the next row is due; polling is the truth."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._hint or self._finished, self._idle_seconds())
+
+    def _idle_seconds(self) -> float:
         if self._draining or self._alone is not Alone.NO:
             return 0.1
-        if in_flight >= self._capacity:
-            return self._interval
-        due = self._transactions.run(
-            lambda session: leases.next_due(session, self.queue, partitions=self._partitions),
-            doing="look for the next due row",
-        )
-        waits = [self._interval, SUSPECTS_EVERY]
-        return min([*waits, max(due, 0.01)] if due is not None else waits)
+        idle = min(self._interval, SUSPECTS_EVERY)
+        if self._due is None or self._in_flight >= self._capacity:
+            return idle
+        return min(idle, max(self._due - time.monotonic(), 0.01))

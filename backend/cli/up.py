@@ -83,4 +83,4 @@ def _serve(house: House, *, as_json: bool) -> None:
         while True:
             house.wait(3600)
     except Stopped:
-        say("Stopping.")
+        say("Stopping; Ctrl-C again stops at once.")

@@ -43,6 +43,8 @@ class Lease:
     stalls: int
     partition: str | None = None
     fairness_key: str | None = None
+    waited: timedelta = timedelta()
+    """From becoming ready to being claimed."""
 
     @property
     def suspect(self) -> bool:
@@ -321,6 +323,7 @@ def _leases(queue: Queue, token: UUID, rows: Iterable[Row[Any]]) -> list[Lease]:
             row.attempts, row.max_attempts, row.stalls,
             row.queue if queue.partitions else None,
             row.fairness_key if queue.fair else None,
+            row.waited,
         )
         for row in rows
     ]  # fmt: skip

@@ -91,7 +91,8 @@ def claimed_values(queue: Queue) -> dict[str, Any]:
 
 
 def returned(queue: Queue) -> list[Any]:
-    return [queue.rows.c[name] for name in RETURNED]
+    waited = queue.rows.c.started_at - queue.rows.c.available_at
+    return [*(queue.rows.c[name] for name in RETURNED), waited.label("waited")]
 
 
 def not_paused(queue: Queue, partition: ColumnElement[str] | None) -> ColumnElement[bool]:

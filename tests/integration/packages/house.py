@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -150,11 +151,10 @@ class People:
 
     def _enter(self, username: str, role: Role) -> Caller:
         with self.sessions.begin() as session:
-            user = service.create_user(
+            user = service.user_named(session, username) or service.create_user(
                 session, "test", username=username, password_hash="unused", role=role
             )
-            ttl = self.app.config["JWT_REFRESH_TOKEN_EXPIRES"] or None
-            grant = service.open_login(session, user.id, "unused", ttl or leases.DEFAULT_TTL * 300)
+            grant = service.open_login(session, user.id, "unused", timedelta(hours=1))
             assert grant is not None
         with self.app.app_context():
             return Caller(self.client, guard.access_token(grant), id=user.id)
@@ -254,6 +254,26 @@ class House:
         return lock_of(
             {name: self.entry(name, tarball=self.publish(name, licence=licence)) for name in names}
         )
+
+    def advise(self, name: str, *, id: str = "GHSA-test", severity: str = "HIGH") -> None:
+        """Add an advisory against every version below 2.0.0; before the worker is first used."""
+        folder = self.folder / "advisories"
+        folder.mkdir(exist_ok=True)
+        events = [{"introduced": "0"}, {"fixed": "2.0.0"}]
+        record = {
+            "id": id,
+            "modified": datetime.now(UTC).isoformat(),
+            "summary": f"{name} is broken",
+            "database_specific": {"severity": severity},
+            "affected": [
+                {
+                    "package": {"ecosystem": "npm", "name": name},
+                    "ranges": [{"type": "SEMVER", "events": events}],
+                }
+            ],
+        }
+        (folder / f"{id}.json").write_text(json.dumps(record))
+        self.changes["OSV_PATH"] = folder
 
     # The API
 

@@ -10,14 +10,19 @@ import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from backend.workloads.packages.scanning.inspection import Inspection, InspectionError, Limits
+from backend.workloads.packages.scanning.inspection import (
+    ErrorCode,
+    Inspection,
+    InspectionError,
+    Limits,
+)
 from backend.workloads.packages.scanning.tarball import inspect, same_version, unpack
 
 Entry = tuple[tarfile.TarInfo | str, bytes]
@@ -66,6 +71,17 @@ def refusal(path: str, **limits: int) -> str:
     with pytest.raises(InspectionError) as caught:
         look(path, **limits)
     return caught.value.code
+
+
+OUTCOMES = {"readable", *get_args(ErrorCode)}
+
+
+def outcome(path: str) -> str:
+    try:
+        look(path)
+    except InspectionError as error:
+        return error.code if error.detail.isprintable() else repr(error.detail)
+    return "readable"
 
 
 def codes(found: Inspection) -> list[str]:
@@ -450,10 +466,7 @@ def test_no_damage_to_an_archive_ends_in_anything_but_a_named_refusal(
     for _ in range(data.draw(st.integers(1, 6))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path = make(raw=gzip.compress(bytes(raw), 1))
-    try:
-        assert look(path).name == "demo"
-    except InspectionError as error:
-        assert error.detail.isprintable()
+    assert outcome(path) in OUTCOMES
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
@@ -463,12 +476,7 @@ def test_no_damage_to_the_compression_ends_in_anything_but_a_named_refusal(
 ) -> None:
     raw = gzip.compress(tar([root()]))
     damaged = raw[:cut] + junk + raw[cut + len(junk) :]
-    if damaged == raw:
-        return
-    try:
-        look(make(raw=damaged))
-    except InspectionError as error:
-        assert error.detail.isprintable()
+    assert outcome(make(raw=damaged)) in OUTCOMES
 
 
 def test_the_module_loads_no_heavy_library() -> None:

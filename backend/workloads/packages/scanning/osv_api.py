@@ -156,7 +156,7 @@ class OsvApi:
     def _decoded(self, response: urllib3.BaseHTTPResponse, limit: int) -> dict[str, Any]:
         if response.status != HTTPStatus.OK:
             raise ScanTransient(f"{self._name}: not scanned, it answered {response.status}")
-        raw = b""
+        raw = bytearray()
         deadline = time.monotonic() + self._answer_seconds
         for chunk in response.stream(_CHUNK):
             raw += chunk

@@ -1,13 +1,11 @@
 """npm version order: SemVer 2.0 as npm compares it, old loose spellings included."""
 
-import re
 from functools import lru_cache
 from typing import Any
 
-from nodesemver import make_semver
+from nodesemver import clean, make_semver
 
 _MAX_LENGTH = 256  # npm's own limit
-_THREE_NUMBERS = re.compile(r"[v=\s]*\d+\.\d+\.\d+(?![\d.])")
 
 Key = tuple[Any, ...]
 
@@ -21,12 +19,10 @@ def parse(version: str) -> Key | None:
     """
     if len(version) > _MAX_LENGTH or not version.isascii():
         return None
-    if not _THREE_NUMBERS.match(version):
-        return None  # the library would guess at "1.2" and cut "1.2.3.4"; npm does neither
-    try:
-        found = make_semver(version.strip(), loose=True)
-    except ValueError:
+    readable = clean(version, loose=True)  # the parser alone would guess at "1.2" or "1.2.3.4"
+    if readable is None:
         return None
+    found = make_semver(readable, loose=True)
     identifiers = tuple(_identifier(part) for part in found.prerelease)
     return (found.major, found.minor, found.patch, not identifiers, identifiers)
 
