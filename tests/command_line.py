@@ -79,7 +79,7 @@ class House:
 
 @contextmanager
 def up(data: Path, *arguments: str | Path, env: Mapping[str, str]) -> Iterator[House]:
-    """A house that has vetted its lock file and serves; killed at the end, if it still runs."""
+    """A house that has vetted its lock file and serves; stopped at the end."""
     with starting(data, *arguments, env=env) as process:
         assert process.stdout is not None
         said = []
@@ -108,7 +108,15 @@ def starting(
         try:
             yield process
         finally:
-            process.kill()
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=GONE_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def errors_of(data: Path) -> Path:

@@ -96,7 +96,8 @@ class Executor:
     def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
         snapshot = self._read(lease)
         if step.isolation is Isolation.PROCESS:
-            result = self._children.run(step, snapshot, started=lambda: self._enter(step, lease))
+            # Waiting for a child is no stall: its time without progress counts from here.
+            result = self._children.run(step, snapshot, started=lambda: self._report(step, lease))
             return self._entered(step, lease), Done(result)
         self._enter(step, lease)
         began = time.monotonic()
@@ -107,11 +108,14 @@ class Executor:
 
     def _enter(self, step: Step, lease: Lease) -> None:
         """Show the stage's own status where the row rests between two stages."""
+        if lease.status != self._stage_status(step, lease):
+            self._report(step, lease)
+
+    def _report(self, step: Step, lease: Lease) -> None:
         status = self._stage_status(step, lease)
-        if lease.status != status:
-            self._transactions.run(
-                lambda session: leases.progress(session, lease, status), doing="progress"
-            )
+        self._transactions.run(
+            lambda session: leases.progress(session, lease, status), doing="progress"
+        )
 
     def _entered(self, step: Step, lease: Lease) -> Lease:
         return replace(lease, status=self._stage_status(step, lease))

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from backend.cli import npmrc
@@ -25,6 +25,8 @@ HOST: Final = "127.0.0.1"
 PORTS_TRIED: Final = 100
 READY_TIMEOUT: Final = 60.0  # seconds for the API to answer
 READY_POLL: Final = 0.05  # seconds
+WATCH: Final = 60.0  # seconds; a part's death is noticed at once all the same
+GRACE: Final = "5"  # seconds; who presses Ctrl-C waits for no download, and nothing is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class House:
         self.children.wait(seconds)
         if self.database is not None and not self.database.running:
             raise CommandError(f"the database ended; its log is {self.folder.postgres}.log")
+
+    def serve(self) -> NoReturn:
+        """Stay until Stopped or a part's death ends it."""
+        while True:
+            self.wait(WATCH)
 
     def client(self) -> Client:
         """Signed in as the ordinary user, again whenever the token has expired."""
@@ -101,10 +108,12 @@ def _defaults(settings: "Settings", folder: Folder) -> dict[str, str]:
     said: dict[str, str] = {}
     if settings.jwt_secret is None:
         said["JWT_SECRET"] = folder.signing_secret()
-    if "PACKAGE_CACHE_DIR" not in os.environ:
-        said["PACKAGE_CACHE_DIR"] = str(folder.cache)
-    if "TRIVY_CACHE_DIR" not in os.environ:
-        said["TRIVY_CACHE_DIR"] = str(folder.trivy)
+    ours = {
+        "PACKAGE_CACHE_DIR": str(folder.cache),
+        "TRIVY_CACHE_DIR": str(folder.trivy),
+        "WORKER_GRACE_PERIOD": GRACE,
+    }
+    said |= {name: value for name, value in ours.items() if not os.environ.get(name)}
     registry, told_by = settings.source_repository_url, "SOURCE_REPOSITORY_URL"
     if registry is None:
         mirror = npmrc.registry(os.environ, Path.home())

@@ -1,7 +1,7 @@
 """How a request looks on a terminal: tables and sentences for rich. Strangers' text is cleaned."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from rich import box
@@ -20,6 +20,9 @@ FILE_WIDTH: Final = 140  # columns where nobody said how wide the paper is
 MANY: Final = 120  # packages; of more, the summary's table shows only those with something to say
 
 _FAR: Final = 48  # columns
+_LONG: Final = 40  # rows; a longer list has one for each reason
+_WEAK: Final = frozenset({"sha1 weak", "none"})
+_FINE_LICENCES: Final = frozenset({"always_allowed", "allowed"})
 
 _STATUS_STYLES: Final = {
     "Requested": "dim",
@@ -80,7 +83,7 @@ def _licence(package: Json) -> Text:
 
 def _integrity(package: Json) -> Text:
     word = report.integrity_word(package)
-    return Text(plain(word), style="yellow" if word in {"sha1 weak", "none"} else "")
+    return Text(plain(word), style="yellow" if word in _WEAK else "")
 
 
 def _findings(package: Json) -> Text:
@@ -116,7 +119,7 @@ def summary(detail: Json, seconds: float | None) -> "RenderableType":
     parts: list[RenderableType] = [package_table(shown)] if shown else []
     if len(shown) < len(packages):
         parts.append(
-            f"{len(packages) - len(shown)} more packages wait for approval, without findings.\n"
+            f"{len(packages) - len(shown)} more packages wait for approval with nothing against them.\n"
         )
     parts += _reasons("Failed in processing", filter(report.failed, packages))
     parts += _reasons("Rejected", filter(report.refused, packages))
@@ -131,10 +134,16 @@ def summary(detail: Json, seconds: float | None) -> "RenderableType":
 
 
 def _remarkable(package: Json) -> bool:
-    return bool(package["findings"]) or package["status"] != "Pending Approval"
+    """Whether a person should see more of it than its number."""
+    return bool(
+        package["findings"]
+        or package["status"] != "Pending Approval"
+        or package["license_status"] not in _FINE_LICENCES
+        or report.integrity_word(package) in _WEAK
+    )
 
 
-def _reasons(title: str, packages: "filter[Json]") -> list["RenderableType"]:
+def _reasons(title: str, packages: Iterable[Json]) -> list["RenderableType"]:
     rows = [
         (f"{p['name']} {p['version']}", p["error"] or p["failure"] or p["status"]) for p in packages
     ]
@@ -145,14 +154,28 @@ def _list(title: str, rows: Sequence[tuple[str, str]]) -> list["RenderableType"]
     """A title, and below it what and why, the whys below each other where that is not too far."""
     if not rows:
         return []
-    width = min(_FAR, max(len(plain(what)) for what, _ in rows))
+    shown = [(plain(what), plain(why, limit=500)) for what, why in rows]
+    if len(shown) > _LONG:
+        shown = _grouped(shown)
+    width = min(_FAR, max(len(what) for what, _ in shown))
     lines = [Text(f"{title} ({len(rows)})", style="bold")]
-    for what, why in rows:
-        line = Text(f"  {plain(what):{width}}  ")
-        if len(plain(what)) > width:
+    for what, why in shown:
+        line = Text(f"  {what:{width}}  ")
+        if len(what) > width:
             line.append(f"\n{'':{width + 4}}")
-        lines.append(line.append(plain(why, limit=500), style="dim"))
+        lines.append(line.append(why, style="dim"))
     return [*lines, ""]
+
+
+def _grouped(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """One row per why; of what it is said of, the first and how many more."""
+    groups: dict[str, list[str]] = {}
+    for what, why in rows:
+        groups.setdefault(why, []).append(what)
+    return [
+        (f"{first} and {len(more)} more" if more else first, why)
+        for why, (first, *more) in groups.items()
+    ]
 
 
 def _last_line(detail: Json, seconds: float | None) -> Text:

@@ -43,13 +43,21 @@ def up(lockfile: Path | None, exits: bool, as_json: bool, data: Path, port: int 
     """
     lock = lockfile or EXAMPLES / "package-lock.json"
     content = read_lock(lock)
+    serving = False
     with stopped_by_signals(), ExitStack() as running:
-        with database_errors():
-            house = start(running, data, port)
-        code = _vet(house, lock, content, as_json=as_json)
-        if exits:
-            return code
-        _serve(house, as_json=as_json)
+        try:
+            with database_errors():
+                house = start(running, data, port)
+            code = _vet(house, lock, content, as_json=as_json)
+            if exits:
+                return code
+            _invite(house, as_json=as_json)
+            serving = True
+            house.serve()
+        except Stopped:
+            say("Stopping; Ctrl-C again stops at once.")
+            if not serving:
+                raise
     return OK
 
 
@@ -70,8 +78,8 @@ def _vet(house: House, lock: Path, content: bytes, *, as_json: bool) -> int:
     return objection(detail, ("failed",))
 
 
-def _serve(house: House, *, as_json: bool) -> None:
-    """Say how to use what runs here, and stay until a signal says stop."""
+def _invite(house: House, *, as_json: bool) -> None:
+    """Say how to use what runs here."""
     from backend.cli import look
 
     client = house.client()
@@ -79,8 +87,3 @@ def _serve(house: House, *, as_json: bool) -> None:
         house.url, house.user.username, client.token or "", str(house.folder.credentials_file)
     )
     look.console(stderr=as_json).print("", invitation, sep="\n", soft_wrap=True)
-    try:
-        while True:
-            house.wait(3600)
-    except Stopped:
-        say("Stopping; Ctrl-C again stops at once.")

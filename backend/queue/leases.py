@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.queue import sql
@@ -115,7 +116,9 @@ def after_error(lease: Lease, error: Exception) -> Settlement:
         return failed(lease, "permanent", error.detail)
     if isinstance(error, Died):
         return _after_death(lease, error)
-    detail = getattr(error, "detail", None) or f"{type(error).__name__}: {error}"
+    # A database error's own text holds the statement and its parameters.
+    said = type(error.orig).__name__ if isinstance(error, DBAPIError) else error
+    detail = getattr(error, "detail", None) or f"{type(error).__name__}: {said}"
     if lease.attempts >= lease.max_attempts:
         return failed(lease, "timeout" if isinstance(error, TimedOut) else "exhausted", detail)
     kind, at_least = "transient", None

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from backend.queue import sql
 from backend.queue.attempts import Attempt
-from backend.queue.lifecycle import Queue
+from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,21 @@ def depth(session: Session, queue: Queue) -> Depth:
     """Counts through the partial indexes: finished rows cost nothing."""
     rows = queue.rows.c
     now = func.now()
+    suspects = literal(SUSPECT_STALLS, literal_execute=True)
+    waiting = union_all(
+        *(
+            # The predicates of the two partial indexes over ready rows, one each.
+            select(rows.available_at).where(rows.status == sql.word(queue.ready), which)
+            for which in (rows.stalls < suspects, rows.stalls >= suspects)
+        )
+    ).subquery()
+    since = waiting.c.available_at
     ready = session.execute(
         select(
-            func.count().filter(rows.available_at <= now),
-            func.count().filter(rows.available_at > now),
-            func.max(func.extract("epoch", now - rows.available_at)).filter(
-                rows.available_at <= now
-            ),
-        ).where(rows.status == sql.word(queue.ready))
+            func.count().filter(since <= now),
+            func.count().filter(since > now),
+            func.max(func.extract("epoch", now - since)).filter(since <= now),
+        )
     ).one()
     held = session.scalar(
         select(func.count()).select_from(queue.rows).where(sql.one_of(rows.status, queue.held))

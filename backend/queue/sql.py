@@ -255,8 +255,6 @@ def fairness_keys(queue: Queue, *, ready_now: bool) -> Select[Any]:
         rows.c.status == word(queue.ready),
         rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
     )
-    if queue.partitions:
-        ready = and_(ready, rows.c.queue == any_(cast(bindparam("partitions"), ARRAY(Text()))))
     after = [bindparam(f"after_{c.name}", type_=c.type) for c in lane]
     first = select(*lane).where(ready, tuple_(*lane) > tuple_(*after)).order_by(*lane).limit(1)
     walk = first.cte("walk", recursive=True)
@@ -270,6 +268,11 @@ def fairness_keys(queue: Queue, *, ready_now: bool) -> Select[Any]:
     )
     walk = walk.union_all(select(*step.c).select_from(walk.join(step, true())))
     lanes = select(*walk.c).limit(bindparam("count", type_=BigInteger))
+    if queue.partitions:
+        # Not inside the walk: each probe would then start at the partition's first row.
+        lanes = lanes.where(
+            walk.c.partition == any_(cast(bindparam("partitions"), ARRAY(Text())))
+        )
     if not ready_now:
         return lanes
     q = rows.alias("q")

@@ -77,16 +77,14 @@ def place() -> Iterator[Place]:
     with open_directory() as directory, RegistryServer(requests=requests) as registry:
         left = publish(registry, "left-oar", "1.0.0")
         keel = publish(registry, "@boat/keel", "2.0.0", license="AGPL-3.0-only")
-        entries = {
+        entries: dict[str, dict[str, Any]] = {
             "left-oar": left,
             "@boat/keel": keel,
             "@boat/keel/node_modules/left-oar": left,
             "anchor": {"resolved": "packages/anchor", "link": True},
         }
         lock = write_lock(directory / "package-lock.json", entries)
-        env = environment(
-            directory, SOURCE_REPOSITORY_URL=registry.url, WORKER_GRACE_PERIOD="2"
-        )
+        env = environment(directory, SOURCE_REPOSITORY_URL=registry.url, WORKER_GRACE_PERIOD="2")
         yield Place(registry, requests, directory, env, lock)
 
 

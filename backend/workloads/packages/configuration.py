@@ -3,6 +3,7 @@
 from typing import Any
 
 from backend.settings import Settings
+from backend.workloads.packages.lockfile import redact_url
 
 SHOWN = (
     "source_repository_url", "source_repository_cdns", "target_repository_url", "internal_scopes",
@@ -22,7 +23,7 @@ WITHOUT = {
 
 
 def described(settings: Settings) -> tuple[dict[str, Any], dict[str, str]]:
-    """(configured, missing), by variable name; durations in seconds, URLs without user-info."""
+    """(configured, missing), by variable name; durations in seconds, URLs redacted."""
     configured: dict[str, Any] = {}
     names = {name: field.alias or name for name, field in Settings.model_fields.items()}
     for name in SHOWN:
@@ -42,8 +43,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     if isinstance(value, str) and "://" in value:
-        scheme, _, rest = value.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return redact_url(value)
     if isinstance(value, tuple):
         return list(value)
     return value if isinstance(value, int) else str(value)

@@ -9,6 +9,12 @@ from sqlalchemy.orm import Session
 from backend.identity import audit
 from backend.identity.roles import Principal
 from backend.problems import Conflict, NotFound
+from backend.workloads.packages.licences.expression import (
+    Unreadable,
+    licences_of,
+    parse,
+    single_licence,
+)
 from backend.workloads.packages.model import PackageStatus, SupportedLicense
 
 
@@ -39,9 +45,11 @@ def add(
 def change(
     session: Session, licence_id: int, *, name: str, identifier: str, status: str, by: Principal
 ) -> SupportedLicense:
-    """Raises NotFound, or Conflict where another entry has the identifier."""
+    """Raises NotFound, or Conflict where the new identifier is listed or the old one is used."""
     licence = one(session, licence_id, lock=True)
     before = licence.status
+    if identifier != licence.identifier:
+        _refuse_used(session, licence.identifier)
     licence.name, licence.identifier, licence.status = name, identifier, status
     licence.updated_at = func.now()
     _flush(session, identifier)
@@ -55,16 +63,37 @@ def change(
 def remove(session: Session, licence_id: int, *, by: Principal) -> None:
     """Raises NotFound, or Conflict while a package's verdict rests on it."""
     licence = one(session, licence_id, lock=True)
-    members = func.regexp_split_to_array(PackageStatus.license_identifier, r"[()\s]+")
-    used = session.scalar(
-        select(func.count())
-        .select_from(PackageStatus)
-        .where(func.array_position(members, licence.identifier).is_not(None))
-    )
-    if used:
-        raise Conflict(f"{licence.identifier} is used by {used} packages.", code="licence-in-use")
+    _refuse_used(session, licence.identifier)
     session.delete(licence)
     audit.record(session, by, "licence.removed", f"licence:{licence.identifier}")
+
+
+def _refuse_used(session: Session, identifier: str) -> None:
+    """Raises Conflict while a package's verdict names the licence, or falls back to it."""
+    counted = (
+        select(PackageStatus.license_identifier, func.count().label("packages"))
+        .where(PackageStatus.license_identifier.is_not(None))
+        .group_by(PackageStatus.license_identifier)
+    )
+    read = single_licence(" ".join(identifier.split()))
+    key = (read.text if read else identifier).casefold()
+    used = sum(
+        row.packages for row in session.execute(counted) if key in _names(row.license_identifier)
+    )
+    if used:
+        raise Conflict(f"{identifier} is used by {used} packages.", code="licence-in-use")
+
+
+def _names(expression: str) -> set[str]:
+    """Every identifier by which an expression may be judged, in lower case."""
+    read = parse(expression)
+    todo = [] if isinstance(read, Unreadable) else list(licences_of(read))
+    names: set[str] = set()
+    while todo:
+        licence = todo.pop()
+        names.add(licence.text.casefold())
+        todo += licence.readings
+    return names
 
 
 def _flush(session: Session, identifier: str) -> None:

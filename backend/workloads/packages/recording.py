@@ -8,8 +8,9 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from backend.queue import leases
+from backend.queue import control, leases
 from backend.queue.leases import Lease
+from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.model import (
     AdvisoryState,
     Artifact,
@@ -24,6 +25,7 @@ from backend.workloads.packages.scanning.sources import Coverage
 from backend.workloads.packages.steps.download import DownloadResult
 from backend.workloads.packages.steps.licence import LicenceResult
 from backend.workloads.packages.steps.scan import Inspected, ScanResult
+from backend.workloads.packages.submission import RETRIED, raise_priority
 
 
 def _artifact_of(session: Session, lease: Lease) -> int:
@@ -106,6 +108,10 @@ def _merge(session: Session, lease: Lease, artifact_id: int, twin: int) -> None:
     )
     leases.settle_one(session, leases.done(lease))
     session.execute(delete(PackageStatus).where(PackageStatus.id == lease.id))
+    # It may rest withdrawn, or failed: the requests that look at it now want a verdict.
+    rests = session.scalars(select(PackageStatus.id).where(PackageStatus.artifact_id == twin)).all()
+    control.requeue(session, VETTING_QUEUE, rests, failures=RETRIED)
+    raise_priority(session, [twin], lease.priority)
 
 
 def save_inspection(session: Session, lease: Lease, result: Inspected) -> None:

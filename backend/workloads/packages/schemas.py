@@ -180,7 +180,8 @@ class PackageOut(BaseModel):
             type=wanted.type,
             scan_result=status.scan_result,
             integrity=wanted.integrity or "none",
-            checked=artifact.checked,
+            # Of what this lock names; an artifact may be shared by locks that name more or less.
+            checked=(wanted.integrity.partition("-")[0] or "none") if artifact.sha512 else None,
             entries=wanted.entries,
             dev=wanted.dev,
             optional=wanted.optional,
@@ -344,7 +345,10 @@ class LicenceIn(BaseModel):
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     identifier: Annotated[
-        str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+-]*$", max_length=200)
+        str,
+        StringConstraints(
+            strip_whitespace=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+-]*$", max_length=200
+        ),
     ]
     status: Tier
 

@@ -101,11 +101,12 @@ def submit(
     artifacts = _artifacts(session, lock.packages, packages)
     wanted = set(artifacts.values())
     fresh = _enqueue(session, wanted, priority)
+    _hold(session, wanted - fresh)
     _link(session, request.id, lock.packages, packages, artifacts, fresh)
     _note(session, request.id, lock, packages)
     known = wanted - fresh
     again = vet_again(session, known, max_age=max_age)
-    _raise_priority(session, known, priority)
+    raise_priority(session, known, priority)
     audit.record(
         session, by, "request.submitted", f"request:{request.id}",
         application=request.application_name, packages=len(lock.packages),
@@ -181,8 +182,13 @@ def _artifacts(
 
 
 def _enqueue(session: Session, artifacts: Collection[int], priority: int) -> set[int]:
-    """One queue row for each artifact that has none; answers those artifacts."""
+    """One queue row for each artifact that has none; answers those artifacts.
+
+    The others are not even tried: an insert waits for whoever writes a row of the same key, and
+    a worker that writes it may wait for our lock on its artifact.
+    """
     given = unnest("given", id=BigInteger())
+    queued = select(PackageStatus.id).where(PackageStatus.artifact_id == given.c.id).exists()
     new = (
         upsert(table_of(PackageStatus))
         .from_select(
@@ -192,12 +198,24 @@ def _enqueue(session: Session, artifacts: Collection[int], priority: int) -> set
                 sql_cast(VETTING_QUEUE.ready, Text),
                 sql_cast(priority, BigInteger),
                 sql_cast(VETTING_QUEUE.max_attempts, BigInteger),
-            ).order_by(given.c.id),
+            )
+            .where(~queued)
+            .order_by(given.c.id),
         )
         .on_conflict_do_nothing(index_elements=["artifact_id"])
         .returning(table_of(PackageStatus).c.artifact_id)
     )
     return set(session.scalars(new, {"given_id": sorted(artifacts)}))
+
+
+def _hold(session: Session, artifacts: Collection[int]) -> None:
+    """Keep a withdrawal from ending known rows unseen; workers are not in its way."""
+    session.execute(
+        select(PackageStatus.id)
+        .where(_of_artifacts(artifacts))
+        .order_by(PackageStatus.id)
+        .with_for_update(read=True, key_share=True)
+    )
 
 
 def _link(
@@ -232,8 +250,7 @@ def _link(
         .table_valued(*(column(name, table.c[name].type) for name in names))
         .render_derived(with_types=True)
     )
-    # Sorted: each insert takes a key-share lock on its artifact (see withdraw).
-    lines = select(literal(request_id), *given.c).order_by(given.c.artifact_id)
+    lines = select(literal(request_id), *given.c)
     session.execute(insert(table).from_select(["request_id", *names], lines), {"rows": rows})
 
 
@@ -325,7 +342,11 @@ def _standing(
         select(
             PackageStatus.id,
             failure,
-            (PackageStatus.vetted_at < func.now() - max_age).label("old"),
+            # A verdict found anew from stored evidence is no younger than that evidence.
+            (
+                func.coalesce(ArtifactEvidence.updated_at, PackageStatus.vetted_at)
+                < func.now() - max_age
+            ).label("old"),
             or_(
                 PackageStatus.policy_digest.is_distinct_from(policy_digest(session)),
                 # Null: refused before any advisory was asked, so none can change that.
@@ -349,7 +370,7 @@ def advisories_digest(session: Session) -> str:
     return "+".join(digests)
 
 
-def _raise_priority(session: Session, artifacts: Collection[int], priority: int) -> None:
+def raise_priority(session: Session, artifacts: Collection[int], priority: int) -> None:
     """An artifact is as urgent as its most urgent request."""
     locked = (
         select(PackageStatus.id)
@@ -375,10 +396,15 @@ def withdraw(session: Session, request: Request, *, by: Principal) -> list[int]:
     request.withdrawn_at = func.now()
     session.flush()
     mine = select(RequestPackage.artifact_id).where(RequestPackage.request_id == request.id)
-    # An upload that links one of these artifacts just now holds a key-share lock on it: wait for
-    # it, so that it is counted below, or let it wait and find the cancelled row.
+    still_open = and_(
+        PackageStatus.artifact_id.in_(mine),
+        PackageStatus.status.in_((VETTING_QUEUE.ready, *VETTING_QUEUE.held)),
+    )
+    # An upload that links one of these just now holds a key-share lock on its row: wait for it,
+    # so that it is counted below, or let it wait and find the cancelled row. No other lock is
+    # held meanwhile: a worker that has such a row may want its artifact.
     session.execute(
-        select(Artifact.id).where(Artifact.id.in_(mine)).order_by(Artifact.id).with_for_update()
+        select(PackageStatus.id).where(still_open).order_by(PackageStatus.id).with_for_update()
     )
     others = (
         select(RequestPackage.artifact_id)
@@ -388,13 +414,7 @@ def withdraw(session: Session, request: Request, *, by: Principal) -> list[int]:
             RequestPackage.artifact_id == PackageStatus.artifact_id,
         )
     )
-    needless = session.scalars(
-        select(PackageStatus.id).where(
-            PackageStatus.artifact_id.in_(mine),
-            PackageStatus.status.in_((VETTING_QUEUE.ready, *VETTING_QUEUE.held)),
-            ~others.exists(),
-        )
-    ).all()
+    needless = session.scalars(select(PackageStatus.id).where(still_open, ~others.exists())).all()
     cancelled = control.cancel(
         session, VETTING_QUEUE, needless, why=f"request {request.id} was withdrawn"
     )

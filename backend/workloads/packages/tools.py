@@ -1,7 +1,7 @@
 """What the steps work with: one of each for the whole worker, shared by its threads."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +30,7 @@ class VettingTools:
     cache: ContentStore
     sources: Sequence[Source]
     needs_files: bool
-    internal_scopes: tuple[str, ...]
+    internal_scopes: frozenset[str]
     own_registry: bool
     download_max_bytes: int
     advisory_max_age: timedelta
@@ -54,11 +54,16 @@ class VettingTools:
             cache=ContentStore(settings.package_cache_dir),
             sources=tuple(_sources(settings)),
             needs_files=settings.trivy_binary is not None,
-            internal_scopes=settings.internal_scopes,
+            internal_scopes=scopes(settings.internal_scopes),
             own_registry=settings.source_repository_url is not None,
             download_max_bytes=settings.download_max_bytes,
             advisory_max_age=settings.advisory_max_age,
         )
+
+
+def scopes(given: Iterable[str]) -> frozenset[str]:
+    """Scopes as package names begin with them, whichever way a setting writes them."""
+    return frozenset("@" + scope.removeprefix("@").lower() for scope in given)
 
 
 def _sources(settings: Settings) -> Iterator[Source]:

@@ -31,7 +31,11 @@ def test_a_server_that_is_not_there_is_exit_code_three(tmp_path: Path) -> None:
     ("answer", "code", "said"),
     [
         (problem(413, "The file is too large."), 1, "The file is too large."),
-        (problem(422, "Not \x1b[31ma lock\nfile."), 1, "Not \N{REPLACEMENT CHARACTER}[31ma lock file."),
+        (
+            problem(422, "Not \x1b[31ma lock\nfile."),
+            1,
+            "Not \N{REPLACEMENT CHARACTER}[31ma lock file.",
+        ),
         (problem(401, "The token has expired."), 1, "Get a token with `lockkeeper token NAME`."),
         (problem(503, "The database is away."), 3, "answers 503: The database is away."),
         (Answer(body=b"<html>"), 3, "does not answer like a Lockkeeper server (status 200)"),

@@ -63,7 +63,9 @@ def parsed(finished: Finished) -> Any:
     return json.loads(finished.stdout)
 
 
-def test_a_submission_answers_at_once_with_its_request(house: House, token: str, good: Path) -> None:
+def test_a_submission_answers_at_once_with_its_request(
+    house: House, token: str, good: Path
+) -> None:
     answer = parsed(house.command("submit", good, "--json", token=token))
 
     assert answer["status"] == "queued"
@@ -156,7 +158,7 @@ def test_a_second_house_in_the_same_folder_gets_one_clear_line(house: House, goo
     [
         (["status", "999999"], "There is no request 999999."),
         (["retry"], "Only an admin may retry every request: name a request_id."),
-        (["submit", "/dev/null"], "The lock file is empty"),
+        (["submit", "/dev/null"], "is not an npm lock file: it is empty"),
     ],
 )
 def test_what_the_server_refuses_is_its_own_sentence(
@@ -173,4 +175,3 @@ def test_a_token_that_is_not_valid_is_told_with_what_to_do(house: House) -> None
 
     assert finished.returncode == 1
     assert error_line(finished).endswith("Get a token with `lockkeeper token NAME`.")
-

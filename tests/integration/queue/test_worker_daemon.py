@@ -289,8 +289,8 @@ def test_a_row_that_finishes_between_two_looks_of_the_producer_frees_its_room_at
 
 
 def test_an_idle_worker_drains_at_once(rows: Rows, start: Start) -> None:
-    daemon = start(two_stages(), one_stage())
     rows.one()
+    daemon = start(two_stages(), one_stage())
     eventually(all_are(rows, "finished"))
     began = time.monotonic()
 

@@ -4,6 +4,7 @@ from pydantic import BaseModel
 
 from backend.queue.pipeline import Done
 from backend.workloads.packages.registry.download import download
+from backend.workloads.packages.registry.witness import claim, integrity_of
 from backend.workloads.packages.snapshot import PackageSnapshot
 from backend.workloads.packages.steps.licence import refuse_internal
 from backend.workloads.packages.tools import VettingTools, registry_errors
@@ -21,28 +22,34 @@ class DownloadResult(BaseModel):
 def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
     """Keep the package's bytes in the content store.
 
+    Once an artifact's sha512 is known it is its identity: whatever weaker hash its lock named,
+    no other bytes are ever taken for it.
+
     Raises:
         Transient: the network or the disk failed; worth another attempt.
         Permanent: missing, too large, or other bytes than the lock or the registry names.
     """
     refuse_internal(package, tools)
     record = package.registry_record or {}
+    declared = (package.integrity,) if package.integrity else ()
+    known = (integrity_of(bytes.fromhex(package.sha512)),) if package.sha512 else ()
     with registry_errors():
         kept = download(
             tools.origin,
             tools.cache,
             package.name,
             package.version,
-            expected=(package.integrity,) if package.integrity else None,
+            expected=known or declared,
             registry_integrity=record.get("integrity"),
             registry_shasum=record.get("shasum"),
             max_bytes=tools.download_max_bytes,
         )
+    claimed = claim(declared)
     return Done(
         DownloadResult(
             sha512=kept.sha512_hex,
             size=kept.size,
-            checked=kept.checked,
+            checked=claimed.algorithm if claimed else "none",
             registry_agrees=kept.registry_agrees,
         )
     )

@@ -6,11 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from backend.queue.retry import Permanent, Transient
+from backend.queue.retry import Permanent
 from backend.workloads.packages.scanning.inspection import InspectionError
 from backend.workloads.packages.scanning.tarball import inspect, unpack
 
 CHUNK = 1024 * 1024
+GONE = 3
+"""Exit code: the bytes are not here any more."""
+
+
+class Gone(Exception):
+    """The bytes are missing here, or are not what they were: they must be fetched again."""
+
+
 UNPACK_SECONDS = 120
 
 
@@ -28,8 +36,8 @@ def inspect_tarball(package: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         copy = verified_copy(package["path"], package["sha512"])
-    except FileNotFoundError:
-        return {"gone": "the package's bytes are not in this worker's cache"}
+    except Gone as gone:
+        return {"gone": str(gone)}
     try:
         found = inspect(str(copy), name=package["name"], version=package["version"])
     except InspectionError as error:
@@ -41,16 +49,18 @@ def verified_copy(path: str, sha512: str) -> Path:
     """A private copy below the working directory, hashed as it is read: what was hashed is read.
 
     Raises:
-        FileNotFoundError: no such bytes are kept.
-        Transient: what is kept has another hash.
+        Gone: no such bytes are kept, or what is kept has another hash.
     """
     digest, target = hashlib.sha512(), Path("package.tgz").absolute()
-    with Path(path).open("rb") as source, target.open("wb") as copy:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            copy.write(chunk)
+    try:
+        with Path(path).open("rb") as source, target.open("wb") as copy:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+    except FileNotFoundError:
+        raise Gone("the package's bytes are not in this worker's cache") from None
     if digest.hexdigest() != sha512:
-        raise Transient("the kept bytes were altered: they are fetched again")
+        raise Gone("the package's bytes in this worker's cache were altered")
     return target
 
 
@@ -64,7 +74,9 @@ def main() -> None:
     os.chdir(target)
     try:
         unpack(str(verified_copy(path, sha512)), Path("files").absolute())
-    except (InspectionError, Transient, OSError) as error:
+    except Gone:
+        sys.exit(GONE)
+    except (InspectionError, OSError) as error:
         sys.exit(str(error)[:1000])
 
 

@@ -48,7 +48,7 @@ def check_licence(package: PackageSnapshot, tools: VettingTools) -> Done | Rejec
 def refuse_internal(package: PackageSnapshot, tools: VettingTools) -> None:
     """A scope that is internal by setting is never asked of a public registry."""
     scope = package.name.partition("/")[0]
-    if scope in tools.internal_scopes and not tools.own_registry:
+    if scope.lower() in tools.internal_scopes and not tools.own_registry:
         raise Permanent(
             f"internal-scope: {scope} is internal, and SOURCE_REPOSITORY_URL names no registry"
         )

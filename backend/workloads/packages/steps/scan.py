@@ -16,6 +16,7 @@ from backend.workloads.packages.scanning.findings import Component, merge
 from backend.workloads.packages.scanning.inspection import Inspection
 from backend.workloads.packages.scanning.sources import ScanReport, ScanTransient, scan_all
 from backend.workloads.packages.snapshot import PackageSnapshot
+from backend.workloads.packages.steps.inspect import GONE, Gone
 from backend.workloads.packages.tools import VettingTools
 from backend.workloads.packages.verdict import judge_licences, refusal
 
@@ -63,7 +64,7 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
                 directory=directory,
                 max_age=tools.advisory_max_age,
             )
-    except FileNotFoundError:
+    except Gone:
         return Rewind("the package's bytes are not in this worker's cache")
     except ScanTransient as error:
         raise Transient(f"not scanned: {error}") from None
@@ -101,7 +102,7 @@ def _files(package: PackageSnapshot, tools: VettingTools) -> Iterator[Path | Non
         yield None
         return
     if package.path is None or package.sha512 is None or not Path(package.path).is_file():
-        raise FileNotFoundError
+        raise Gone
     with tempfile.TemporaryDirectory(prefix="lockkeeper-scan-") as scratch:
         done = bounded_process.run(
             [sys.executable, "-I", "-m", "backend.workloads.packages.steps.inspect",
@@ -111,6 +112,8 @@ def _files(package: PackageSnapshot, tools: VettingTools) -> Iterator[Path | Non
             timeout=UNPACK_SECONDS,
             output_bytes=4096,
         )  # fmt: skip
+        if done.exit_code == GONE:
+            raise Gone
         if done.exit_code != 0:
             raise Permanent(f"the package cannot be unpacked: {done.errors.strip()[-300:]}")
         yield Path(scratch) / "files"
