@@ -24,7 +24,8 @@ from backend.strictjson import loads
 MAX_ANSWER: Final = 32 * 1024 * 1024  # bytes
 MAX_STDERR: Final = 4096  # bytes
 TASKS: Final = 100
-"""A child is replaced after so many: what one input may have left behind does not stay."""
+"""A child is replaced after so many."""
+BACKSTOP: Final = 5.0  # seconds past a step's hard limit, which the child itself enforces
 
 MEMORY_WORDS: Final = (b"MemoryError", b"Cannot allocate memory")
 LENGTH: Final = struct.Struct(">I")
@@ -39,8 +40,8 @@ IMPORT_PATH: Final = "\n".join([str(Path(__file__).parents[1]), *filter(None, sy
 class Children:
     """Runs PROCESS steps, at most ``limit`` children at once.
 
-    Children are spawned, never forked, and kept for the next row of the same memory limit; one
-    that died, ran out of time or memory, or served :data:`TASKS` rows is replaced.
+    Children are spawned, never forked from this process, and kept for rows of the same memory
+    limit; each forks for each row, so that no row can reach another's answer.
     """
 
     def __init__(self, limit: int) -> None:
@@ -64,7 +65,7 @@ class Children:
                 child.kill()
                 raise
             said = _read(out)
-            if child.tasks < TASKS and not {"timeout", "died"} & said.keys():
+            if child.tasks < TASKS:
                 self._idle.append(child)
             else:
                 child.kill()
@@ -123,7 +124,7 @@ class _Child:
                 "seconds": seconds,
                 "scratch": scratch,
             }
-            with _deadline(seconds, self._end) as passed:
+            with _deadline(seconds + BACKSTOP, self._end) as passed:
                 out = self._exchange(json.dumps(task).encode())
         if out is None:
             code = self._process.wait()

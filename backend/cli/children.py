@@ -45,16 +45,18 @@ class Children:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.stop()
+        # A signal no longer interrupts: it would leave behind what is still to be stopped.
+        with _handled(lambda _number, _frame: self.kill()):
+            self._stop()
 
-    def start(self, name: str, command: str, environment: Mapping[str, str], log: Path) -> None:
-        """Start ``lockkeeper <command>``; what it says goes to ``log``."""
+    def start(self, name: str, environment: Mapping[str, str], log: Path) -> Child:
+        """Start ``lockkeeper <name>``; what it says goes to ``log``."""
         if log.exists():
             log.replace(log.with_suffix(".log.old"))
         with log.open("wb") as out:
             process = subprocess.Popen(
                 # -P: the folder we were called in belongs to whoever made the lock file.
-                [sys.executable, "-P", "-m", "backend.cli", command],
+                [sys.executable, "-P", "-m", "backend.cli", name],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -62,7 +64,13 @@ class Children:
                 start_new_session=True,
                 preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - it only calls the kernel
             )
-        self._children.append(Child(name, process, log))
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def forget(self, child: Child) -> None:
+        """Its end, which has come, is no news."""
+        self._children.remove(child)
 
     def check(self) -> None:
         """Raise CommandError when one has ended, after showing its last words."""
@@ -83,22 +91,20 @@ class Children:
                 return
             time.sleep(min(TICK, left))
 
-    def stop(self) -> None:
-        """Ask all to end, wait for them, and kill who does not; a second signal kills at once."""
-        for number in _SIGNALS:
-            signal.signal(number, self._kill)
+    def _stop(self) -> None:
+        """Ask all to end, wait for them, and kill who does not."""
         for child in self._children:
             child.process.terminate()
         deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children:
             with suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
-        self._kill()
+        self.kill()
         for child in self._children:
             child.process.wait()
         self._children.clear()
 
-    def _kill(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+    def kill(self) -> None:
         """Kill whole groups: also what a dead child left behind in its own."""
         for child in self._children:
             with suppress(ProcessLookupError, PermissionError):
@@ -106,24 +112,34 @@ class Children:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise Stopped inside the block, once; more are ignored."""
+def stopped_by_signals(children: Children) -> Iterator[None]:
+    """SIGINT, SIGTERM or SIGHUP raises Stopped inside the block, once; more kill the children."""
+    stopping = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for other in _SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
+        nonlocal stopping
+        if stopping:
+            children.kill()
+            return
+        stopping = True
         raise Stopped(number)
 
+    with _handled(stop):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
         # nohup ignores SIGHUP and means it; a shell ignores SIGINT for its background jobs.
         if number != signal.SIGHUP or before[number] != signal.SIG_IGN:
-            signal.signal(number, stop)
+            signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _end_with(owner: int) -> Callable[[], None] | None:

@@ -79,6 +79,13 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._ask("POST", path, body=body)
 
+    def admitted(self, path: str) -> bool:
+        """Whether somebody is there who lets our token see ``path``."""
+        try:
+            return self._send("GET", path).status in _SUCCESS
+        except Unreachable:
+            return False
+
     def upload(self, lockfile: Path, content: bytes) -> dict[str, Any]:
         """Submit a lock file; answers {request_id, application, packages, excluded, message}."""
         file = {"file": (lockfile.name, content, "application/json")}

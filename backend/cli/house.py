@@ -1,8 +1,10 @@
 """Everything that ``lockkeeper up`` runs on this machine, and how it is started."""
 
 import os
+import secrets
 import socket
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from backend.cli import npmrc
-from backend.cli.children import Children
-from backend.cli.client import Client, Unreachable
+from backend.cli.children import Child, Children
+from backend.cli.client import Client
 from backend.cli.errors import UNREACHABLE, WRONG_USAGE, CommandError
 from backend.cli.folder import Credentials, Folder, owned_folder
 from backend.cli.words import plain, say
@@ -60,7 +62,7 @@ class House:
         return Client(self.url, sign_in(), renew=sign_in)
 
 
-def start(running: ExitStack, data: Path, port: int | None) -> House:
+def start(running: ExitStack, children: Children, data: Path, port: int | None) -> House:
     """Start the database, the API and a worker; ``running`` stops them, the database last.
 
     Raises:
@@ -73,25 +75,19 @@ def start(running: ExitStack, data: Path, port: int | None) -> House:
 
     settings = Settings.load()
     folder = running.enter_context(owned_folder(data))
-    chosen = _port(port, settings.api_port)
     database = None if settings.database_url else _embedded(running, folder)
     url = database.url if database else settings.require_database_url()
     say(f"Database: {_described(url)}{', embedded' if database else ''}.")
     upgrade(url)
-    environment = {
-        **os.environ, **_defaults(settings, folder), "DATABASE_URL": url,
-        "API_HOST": HOST, "API_PORT": str(chosen),
-    }  # fmt: skip
+    environment = {**os.environ, **_defaults(settings, folder), "DATABASE_URL": url}
     if database:
         environment.pop("LISTEN_DATABASE_URL", None)  # that one means another database
-    children = running.enter_context(Children())
-    for name in ("api", "worker"):
-        children.start(name, name, environment, folder.log(name))
+    running.enter_context(children)
+    children.start("worker", environment, folder.log("worker"))
     user = accounts.ensure(url, folder)["user"]
-    house = House(f"http://{HOST}:{chosen}", children, user, folder, database)
-    _await_answer(house)
-    say(f"API: {house.url}")
-    return house
+    address = _serve(children, environment, folder, _free_ports(port, settings.api_port))
+    say(f"API: {address}")
+    return House(address, children, user, folder, database)
 
 
 def _embedded(running: ExitStack, folder: Folder) -> "EmbeddedPostgres":
@@ -136,34 +132,62 @@ def _described(url: str) -> str:
     return plain(urlsplit(url).netloc.rpartition("@")[2] or "unknown")
 
 
-def _port(asked: int | None, first: int) -> int:
-    """A port of 127.0.0.1 that is free now.
+def _free_ports(asked: int | None, first: int) -> Iterator[int]:
+    """Ports of 127.0.0.1 that are free now: only ``asked``, or from ``first`` upwards.
 
     Raises:
-        CommandError: the one that was asked for is taken, or so are all that were tried.
+        CommandError: at the end.
     """
     start = first or 8000
     for port in [asked] if asked else range(start, min(start + PORTS_TRIED, 65536)):
-        try:
-            socket.create_server((HOST, port)).close()
-        except OSError:
-            continue
-        return port
+        if _free(port):
+            yield port
     which = f"port {asked} is" if asked else f"ports {start} and the next {PORTS_TRIED} are"
     raise CommandError(f"{which} taken: name another one with --port", WRONG_USAGE)
 
 
-def _await_answer(house: House) -> None:
-    client = Client(house.url)
+def _free(port: int) -> bool:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _serve(
+    children: Children, environment: Mapping[str, str], folder: Folder, ports: Iterator[int]
+) -> str:
+    """Start the API on the first port that nobody else takes meanwhile; answers its URL.
+
+    Raises:
+        CommandError: it ended, or does not answer, or no port is left.
+    """
+    token = environment.get("METRICS_TOKEN") or secrets.token_hex(16)
+    for port in ports:
+        address = f"http://{HOST}:{port}"
+        ours = {"API_HOST": HOST, "API_PORT": str(port), "METRICS_TOKEN": token}
+        api = children.start("api", {**environment, **ours}, folder.log("api"))
+        if _answers(api, Client(address, token)):
+            return address
+        if api.process.poll() is None:
+            raise CommandError(
+                f"the API did not answer within {READY_TIMEOUT:.0f} s; its log is {api.log}",
+                UNREACHABLE,
+            )
+        if _free(port):
+            children.check()
+        children.forget(api)
+    raise AssertionError  # _free_ports raises at its end
+
+
+def _answers(api: Child, client: Client) -> bool:
+    """Wait until it is our API that answers: another one does not know the token of this run.
+
+    The user's password must never go to a stranger who was faster on the port.
+    """
     deadline = time.monotonic() + READY_TIMEOUT
-    while time.monotonic() < deadline:
-        try:
-            client.get("/health")
-        except Unreachable:
-            house.wait(READY_POLL)
-        else:
-            return
-    log = house.folder.log("api")
-    raise CommandError(
-        f"the API did not answer within {READY_TIMEOUT:.0f} s; its log is {log}", UNREACHABLE
-    )
+    while api.process.poll() is None and time.monotonic() < deadline:
+        if client.admitted("/metrics"):
+            return True
+        time.sleep(READY_POLL)
+    return False

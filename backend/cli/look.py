@@ -118,9 +118,8 @@ def summary(detail: Json, seconds: float | None) -> "RenderableType":
     shown = packages if len(packages) <= MANY else [p for p in packages if _remarkable(p)]
     parts: list[RenderableType] = [package_table(shown)] if shown else []
     if len(shown) < len(packages):
-        parts.append(
-            f"{len(packages) - len(shown)} more packages wait for approval with nothing against them.\n"
-        )
+        more = count(len(packages) - len(shown), "more package")
+        parts.append(f"And {more} with nothing against them, waiting for approval.\n")
     parts += _reasons("Failed in processing", filter(report.failed, packages))
     parts += _reasons("Rejected", filter(report.refused, packages))
     parts += _list(

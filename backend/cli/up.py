@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from backend.cli.children import stopped_by_signals
+from backend.cli.children import Children, stopped_by_signals
 from backend.cli.errors import EXIT_CODES, OK, Stopped, database_errors
 from backend.cli.house import EXAMPLES, House, start
 from backend.cli.requests import objection, read_lock
@@ -44,10 +44,11 @@ def up(lockfile: Path | None, exits: bool, as_json: bool, data: Path, port: int 
     lock = lockfile or EXAMPLES / "package-lock.json"
     content = read_lock(lock)
     serving = False
-    with stopped_by_signals(), ExitStack() as running:
+    children = Children()
+    with stopped_by_signals(children), ExitStack() as running:
         try:
             with database_errors():
-                house = start(running, data, port)
+                house = start(running, children, data, port)
             code = _vet(house, lock, content, as_json=as_json)
             if exits:
                 return code

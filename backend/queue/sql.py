@@ -248,7 +248,7 @@ def fairness_keys(queue: Queue, *, ready_now: bool) -> Select[Any]:
     ``ready_now`` leaves out lanes whose rows all back off, and paused partitions.
     """
     rows = queue.rows
-    lane = [rows.c.priority, rows.c.fairness_key]
+    lane: list[ColumnElement[Any]] = [rows.c.priority, rows.c.fairness_key]
     if queue.partitions:
         lane.insert(0, rows.c.queue.label("partition"))
     ready = and_(
@@ -270,9 +270,7 @@ def fairness_keys(queue: Queue, *, ready_now: bool) -> Select[Any]:
     lanes = select(*walk.c).limit(bindparam("count", type_=BigInteger))
     if queue.partitions:
         # Not inside the walk: each probe would then start at the partition's first row.
-        lanes = lanes.where(
-            walk.c.partition == any_(cast(bindparam("partitions"), ARRAY(Text())))
-        )
+        lanes = lanes.where(walk.c.partition == any_(cast(bindparam("partitions"), ARRAY(Text()))))
     if not ready_now:
         return lanes
     q = rows.alias("q")

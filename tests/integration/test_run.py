@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -247,6 +248,50 @@ def test_a_signal_in_the_middle_of_vetting_stops_everything(place: Place) -> Non
 
         assert process.stdout is not None
         assert process.stdout.read() == ""
+
+
+def test_two_that_start_at_once_in_two_folders_do_not_take_each_others_port(
+    place: Place, first: Finished
+) -> None:
+    other = place.directory / "other"
+    with (
+        starting(place.data, place.lock, "--exit", "--json", env=place.env) as one,
+        starting(other, place.lock, "--exit", "--json", env=place.env) as two,
+    ):
+        told = [process.communicate()[0] for process in (one, two)]
+
+        assert [one.returncode, two.returncode] == [0, 0], errors_of(other).read_text()
+    assert [json.loads(said)["counts"] for said in told] == [result_of(first)["counts"]] * 2
+
+
+def test_a_port_that_is_taken_is_told(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        finished = lockkeeper("up", place.lock, "--port", port, "--data", place.data, env=place.env)
+
+    assert finished.returncode == 2
+    said = finished.stderr.splitlines()[-1]
+    assert said == f"lockkeeper: port {port} is taken: name another one with --port"
+
+
+def test_a_second_ctrl_c_stops_at_once(place: Place) -> None:
+    entry = publish(place.registry, "boom", "1.0.0")
+    path = tarball_path("boom", "1.0.0")
+    place.registry.answer(path, Answer(silent=True))
+    lock = write_lock(place.directory / "boom.json", {"boom": entry})
+    with starting(place.data, lock, env=place.env | {"WORKER_GRACE_PERIOD": "100"}) as process:
+        place.requests.wait_for(path)
+        with all_gone(House(process, "", place.data, place.env).processes()):
+            process.send_signal(signal.SIGINT)
+            await_words(errors_of(place.data), "Stopping")
+
+            assert interrupt(process) == 128 + signal.SIGINT
+
+
+def await_words(file: Path, words: str) -> None:
+    """Return once the file holds them; the test's time limit is the only reason to give up."""
+    while words not in file.read_text():
+        pass
 
 
 def test_another_database_is_used_where_one_is_named(place: Place, database_url: str) -> None:

@@ -8,7 +8,15 @@ from flask import Blueprint, current_app, g
 from backend.identity import limits
 from backend.identity.guard import Principal, Role, Scope, current_user, requires
 from backend.operations import UploadedFile, operation, settings, transaction
-from backend.problems import Forbidden, Malformed, NotFound, TooLarge, TooManyRequests, Unsupported
+from backend.problems import (
+    Conflict,
+    Forbidden,
+    Malformed,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unsupported,
+)
 from backend.workloads.packages import configuration, licence_admin, schemas, service, submission
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.lockfile import ParsedLock, parse_lock
@@ -16,7 +24,7 @@ from backend.workloads.packages.model import Request
 from backend.workloads.packages.origins import known_hosts
 
 bp = Blueprint("packages", __name__, url_prefix="/api/packages")
-admin_bp = Blueprint("packages_admin", __name__, url_prefix="/api/admin")
+admin_bp = Blueprint("policy", __name__, url_prefix="/api/admin")
 BLUEPRINTS = (bp, admin_bp)
 
 MINUTE = timedelta(minutes=1)
@@ -206,7 +214,7 @@ def licence(path: schemas.ById) -> schemas.LicenceOut:
 
 @admin_bp.post("/licenses")
 @requires(Role.ADMIN, scope=Scope.ADMIN)
-@operation(status=HTTPStatus.CREATED)
+@operation(status=HTTPStatus.CREATED, problems=[Conflict])
 def add_licence(body: schemas.LicenceIn) -> schemas.LicenceOut:
     """Add a licence to the policy; acts at once."""
     with transaction() as session:
@@ -216,7 +224,7 @@ def add_licence(body: schemas.LicenceIn) -> schemas.LicenceOut:
 
 @admin_bp.put("/licenses/<id>")
 @requires(Role.ADMIN, scope=Scope.ADMIN)
-@operation(problems=[NotFound])
+@operation(problems=[NotFound, Conflict])
 def change_licence(path: schemas.ById, body: schemas.LicenceIn) -> schemas.LicenceOut:
     """Change a licence's tier; acts at once."""
     with transaction() as session:
@@ -226,7 +234,7 @@ def change_licence(path: schemas.ById, body: schemas.LicenceIn) -> schemas.Licen
 
 @admin_bp.delete("/licenses/<id>")
 @requires(Role.ADMIN, scope=Scope.ADMIN)
-@operation(problems=[NotFound])
+@operation(problems=[NotFound, Conflict])
 def remove_licence(path: schemas.ById) -> None:
     """Remove a licence that no package's verdict rests on."""
     with transaction() as session:

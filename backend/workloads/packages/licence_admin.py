@@ -9,12 +9,8 @@ from sqlalchemy.orm import Session
 from backend.identity import audit
 from backend.identity.roles import Principal
 from backend.problems import Conflict, NotFound
-from backend.workloads.packages.licences.expression import (
-    Unreadable,
-    licences_of,
-    parse,
-    single_licence,
-)
+from backend.workloads.packages.licences import names_of
+from backend.workloads.packages.licences.expression import single_licence
 from backend.workloads.packages.model import PackageStatus, SupportedLicense
 
 
@@ -78,22 +74,10 @@ def _refuse_used(session: Session, identifier: str) -> None:
     read = single_licence(" ".join(identifier.split()))
     key = (read.text if read else identifier).casefold()
     used = sum(
-        row.packages for row in session.execute(counted) if key in _names(row.license_identifier)
+        row.packages for row in session.execute(counted) if key in names_of(row.license_identifier)
     )
     if used:
         raise Conflict(f"{identifier} is used by {used} packages.", code="licence-in-use")
-
-
-def _names(expression: str) -> set[str]:
-    """Every identifier by which an expression may be judged, in lower case."""
-    read = parse(expression)
-    todo = [] if isinstance(read, Unreadable) else list(licences_of(read))
-    names: set[str] = set()
-    while todo:
-        licence = todo.pop()
-        names.add(licence.text.casefold())
-        todo += licence.readings
-    return names
 
 
 def _flush(session: Session, identifier: str) -> None:

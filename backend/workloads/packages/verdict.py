@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from backend.workloads.packages.licences import LicencePolicy, LicenceVerdict, differ, stricter
+from backend.workloads.packages.licences import (
+    LicencePolicy,
+    LicenceVerdict,
+    differ,
+    names_of,
+    stricter,
+)
 from backend.workloads.packages.scanning.findings import Finding, Severity, npm_purl
 from backend.workloads.packages.scanning.inspection import Inspection
 from backend.workloads.packages.scanning.sources import DetectedLicence
@@ -60,9 +66,12 @@ def _texts(
 
 def _member(identifier: str, expression: str | None) -> bool:
     """Whether a licence text is of one of the licences that the expression names anyway."""
-    words = (expression or "").replace("(", " ").replace(")", " ").split()
-    bare = identifier.removesuffix("-only").removesuffix("-or-later")
-    return any(word == identifier or word.startswith(bare) for word in words)
+    return _bare(identifier) in map(_bare, names_of(expression))
+
+
+def _bare(identifier: str) -> str:
+    """Without what no licence text can tell: "only" from "or later"."""
+    return identifier.casefold().removesuffix("-only").removesuffix("-or-later").removesuffix("+")
 
 
 def _difference(identifier: str, purl: str, title: str) -> Finding:

@@ -41,7 +41,7 @@ REFUSED = {
     "unknown-version": (raw(lockfileVersion=99), 422, "unsupported-lock-version"),
     "deep": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400, "malformed-json"),
     "deep-dependencies": (nested(40), 400, "malformed-json"),
-    "duplicate-keys": (b'{"lockfileVersion": 3, "lockfileVersion": 3, "packages": {}}', 400,
+    "duplicate-keys": (b'{"lockfileVersion": 3, "packages": {}, "packages": {}}', 400,
                        "malformed-json"),
     "nul": (raw(name="a\0b"), 400, "malformed-json"),
     "lone-surrogate": (raw(name="a\ud800b"), 400, "malformed-json"),

@@ -1,11 +1,9 @@
 """Uploads, withdrawals and workers at the same time: no deadlock, nothing stranded."""
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from io import BytesIO
 from threading import Barrier
 from typing import Any
 
@@ -16,7 +14,7 @@ from backend.queue import leases
 from backend.queue.leases import Lease
 from backend.workloads.packages.recording import save_download
 from backend.workloads.packages.steps.download import DownloadResult
-from tests.integration.packages.house import House, Lock, lock_of, wait_until
+from tests.integration.packages.house import House, Lock, lock_of, multipart, wait_until
 from tests.registry_server import integrity
 
 ROUNDS = 6
@@ -24,10 +22,9 @@ ROUNDS = 6
 
 def uploading(house: House, lock: Lock, *, token: str) -> int:
     """An upload from a thread of its own; answers the status code."""
-    form = {"file": (BytesIO(json.dumps(lock).encode()), "package-lock.json")}
     headers = {"Authorization": f"Bearer {token}"}
-    answer = house.app.test_client().post("/api/packages/upload", data=form, headers=headers)
-    return answer.status_code
+    client = house.app.test_client()
+    return client.post("/api/packages/upload", headers=headers, **multipart(lock)).status_code
 
 
 def together(*works: Callable[[], Any]) -> list[Any]:

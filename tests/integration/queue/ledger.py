@@ -57,7 +57,7 @@ class Rows:
     def statuses(self, queue: Queue = PROBE) -> dict[int, str]:
         with self.sessions.begin() as session:
             found = session.execute(select(queue.rows.c.id, queue.rows.c.status))
-            return {row_id: status for row_id, status in found}
+            return {row.id: row.status for row in found}
 
     def history(self, row_id: int | None = None) -> list[Attempt]:
         wanted = select(Attempt).order_by(Attempt.id)

@@ -93,12 +93,13 @@ class Effect(Base):
     times: Mapped[int]
 
 
-
 def save(session: Session, lease: Lease, result: Any) -> None:
     """Count the effect of the stage that ``lease`` finishes."""
     stage = lease.next_stage
     assert stage is not None
-    counted = insert(Effect).values(queue=lease.queue.name, row_id=lease.id, step=stage.name, times=1)
+    counted = insert(Effect).values(
+        queue=lease.queue.name, row_id=lease.id, step=stage.name, times=1
+    )
     session.execute(
         counted.on_conflict_do_update(
             index_elements=["queue", "row_id", "step"], set_={"times": Effect.times + 1}

@@ -64,18 +64,21 @@ def test_of_one_priority_the_oldest_row_is_claimed_first(rows: Rows) -> None:
     assert [rows.claim_one().id for _ in range(2)] == [older, newer]
 
 
-@pytest.mark.parametrize(
-    ("waited", "first"), [("49 minutes", "urgent"), ("51 minutes", "patient")]
-)
+@pytest.mark.parametrize(("waited", "first"), [("49 minutes", "urgent"), ("51 minutes", "patient")])
 def test_ten_minutes_of_waiting_are_worth_one_step_of_priority(
     rows: Rows, waited: str, first: str
 ) -> None:
-    named = {"patient": rows.one(priority=5, available_at=ago(waited)), "urgent": rows.one(priority=10)}
+    named = {
+        "patient": rows.one(priority=5, available_at=ago(waited)),
+        "urgent": rows.one(priority=10),
+    }
 
     assert rows.claim_one().id == named[first]
 
 
-def test_a_row_that_backs_off_is_not_claimed_before_its_time(rows: Rows, sessions: Sessions) -> None:
+def test_a_row_that_backs_off_is_not_claimed_before_its_time(
+    rows: Rows, sessions: Sessions
+) -> None:
     rows.one(available_at=ago("-1 hour"))
 
     assert rows.claim() == []

@@ -101,7 +101,7 @@ def test_a_running_row_is_cancelled_and_its_workers_next_write_is_refused(
     with sessions.begin() as session:
         control.cancel(session, PROBE, [row_id], why="stop")
 
-    with pytest.raises(LeaseLost), sessions.begin() as session:
+    with pytest.raises(LeaseLost), sessions.begin() as session:  # noqa: PT012 - one transaction
         save(session, lease, None)
         leases.commit(session, lease)
     with sessions.begin() as session:
@@ -110,9 +110,7 @@ def test_a_running_row_is_cancelled_and_its_workers_next_write_is_refused(
     assert (line.worker, line.outcome, line.failure) == ("busy", "cancelled", "cancelled")
 
 
-def test_a_lifecycle_with_a_word_for_it_ends_a_cancel_there(
-    rows: Rows, sessions: Sessions
-) -> None:
+def test_a_lifecycle_with_a_word_for_it_ends_a_cancel_there(rows: Rows, sessions: Sessions) -> None:
     row_id = rows.one(ERRAND)
     with sessions.begin() as session:
         control.cancel(session, ERRAND, [row_id], why="stop")

@@ -155,7 +155,7 @@ def test_domain_rows_of_a_lost_lease_are_rolled_back_with_its_commit(
     stale = rows.claim_one()
     reaped_and_claimed_again(rows, stale)
 
-    with pytest.raises(LeaseLost), sessions.begin() as session:
+    with pytest.raises(LeaseLost), sessions.begin() as session:  # noqa: PT012 - one transaction
         save(session, stale, None)
         leases.commit(session, stale)
 
@@ -201,9 +201,7 @@ def test_a_heartbeat_skips_a_locked_row_and_does_not_call_it_lost(
     assert rows.row(free).heartbeat_at > before.heartbeat_at
 
 
-def test_a_heartbeat_of_a_batch_names_exactly_the_lost_rows(
-    rows: Rows, sessions: Sessions
-) -> None:
+def test_a_heartbeat_of_a_batch_names_exactly_the_lost_rows(rows: Rows, sessions: Sessions) -> None:
     rows.add(count=3)
     first, second, third = rows.claim()
     reaped_and_claimed_again(rows, second)

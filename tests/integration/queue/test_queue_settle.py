@@ -52,7 +52,11 @@ def test_a_retry_waits_for_its_delay_and_keeps_its_step(rows: Rows, sessions: Se
 
 @pytest.mark.parametrize(
     ("error", "failure"),
-    [(OSError("gone"), "exhausted"), (Transient("429"), "exhausted"), (TimedOut("slow"), "timeout")],
+    [
+        (OSError("gone"), "exhausted"),
+        (Transient("429"), "exhausted"),
+        (TimedOut("slow"), "timeout"),
+    ],
 )
 def test_after_its_last_attempt_a_row_fails_with_the_word_for_it(
     rows: Rows, error: Exception, failure: str

@@ -113,13 +113,7 @@ def test_a_listener_that_hears_itself_stays_and_one_that_is_deaf_listens_again(
     # Its own hints go astray from now on.
     monkeypatch.setattr("backend.queue.wake.CHANNEL", "another_channel")
 
-    eventually(
-        lambda: [
-            pid
-            for pid in sessions_of(engine, "listener under test")
-            if pid != first
-        ]
-    )
+    eventually(lambda: [pid for pid in sessions_of(engine, "listener under test") if pid != first])
     listener.stop()
 
 

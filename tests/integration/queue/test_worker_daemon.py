@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -198,7 +199,8 @@ def test_a_result_that_cannot_be_stored_ends_its_own_row_only(
     eventually(lambda: set(rows.statuses(PARCEL).values()) <= {"delivered", "returned"}, within=5)
     assert rows.row(bad, PARCEL).failure in ("permanent", "exhausted")
     assert "INSERT" not in rows.row(bad, PARCEL).error
-    assert rows.row(good, PARCEL).status == ("delivered" if isinstance(outcome, Done) else "returned")
+    expected = "delivered" if isinstance(outcome, Done) else "returned"
+    assert rows.row(good, PARCEL).status == expected
 
 
 def test_a_row_cancelled_while_it_runs_saves_nothing(
@@ -394,8 +396,8 @@ def test_losing_every_connection_again_and_again_loses_and_doubles_nothing(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE application_name = 'worker under test'"
     )
-    for effects_so_far in (20, 80, 140, 200):
-        eventually(lambda enough=effects_so_far: len(ledger()) >= enough)
+    for enough in (20, 80, 140, 200):
+        eventually(partial(lambda least: len(ledger()) >= least, enough))
         with engine.connect() as connection:
             assert connection.scalar(kill)
 

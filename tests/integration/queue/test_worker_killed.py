@@ -57,7 +57,7 @@ def test_a_killed_workers_rows_are_done_by_another_and_every_effect_is_there_onc
     eventually(lambda: set(rows.statuses().values()) == {"finished"}, within=25)
     took = time.monotonic() - killed_at
     with capsys.disabled():
-        print(f"\nafter SIGKILL every row was done within {took:.1f} s (lease {TTL})")
+        print(f"\nafter SIGKILL every row was done within {took:.1f} s (lease {TTL})")  # noqa: T201 - a figure worth seeing
     assert survivor.poll() is None
     with sessions.begin() as session:
         assert effects(session) == {(i, step): 1 for i in added for step in ("first", "second")}

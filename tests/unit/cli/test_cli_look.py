@@ -95,7 +95,7 @@ def test_a_long_request_shows_only_what_has_something_to_say() -> None:
 
     assert "fine-1" not in said
     assert "bad" in said
-    assert f"{look.MANY} more packages wait for approval with nothing against them." in said
+    assert f"And {look.MANY} more packages with nothing against them, waiting for approval." in said
 
 
 def test_a_low_terminal_shows_those_being_worked_on_first() -> None:

@@ -104,6 +104,18 @@ def licences_of(expression: Expression) -> Iterator[Licence]:
             yield from licences_of(member)
 
 
+def names_of(raw: object) -> frozenset[str]:
+    """Every identifier by which a field may be judged, in lower case; none if it is unreadable."""
+    expression = parse(raw)
+    todo = [] if isinstance(expression, Unreadable) else list(licences_of(expression))
+    names: set[str] = set()
+    while todo:
+        licence = todo.pop()
+        names.add(licence.text.casefold())
+        todo += licence.readings
+    return frozenset(names)
+
+
 def differ(a: object, b: object) -> bool:
     """Whether two licence fields mean different things; spelling, order and doubles do not count.
 

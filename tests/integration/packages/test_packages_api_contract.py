@@ -1,0 +1,92 @@
+"""The API against its own description: no crash, and every answer as it is described."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from backend.identity.roles import Role
+from tests.callers import Caller
+from tests.integration.packages.house import House
+
+EXAMPLES = 10  # of each operation and mode
+CHECKS = (
+    not_a_server_error, status_code_conformance, content_type_conformance,
+    response_schema_conformance,
+)  # fmt: skip
+PROFILE = hypothesis.settings(
+    max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
+    suppress_health_check=list(hypothesis.HealthCheck), print_blob=False,
+    phases=[hypothesis.Phase.generate],
+)  # fmt: skip
+FOREIGN = 404
+
+
+@pytest.fixture(scope="module")
+def lively_house(busy_house: House) -> House:
+    """With a request of one user in it, vetted, so that ids of one are found."""
+    busy_house.changes |= {"LOGIN_RATE_PER_MINUTE": 100_000, "UPLOAD_RATE_PER_MINUTE": 100_000}
+    busy_house.vet(busy_house.lock("left", "right"))
+    return busy_house
+
+
+def operations(house: House) -> Iterator[Any]:
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", house.app)
+    for found in schema.get_all_operations():
+        yield found.ok()
+
+
+def try_out(house: House, operation: Any, mode: GenerationMode) -> None:
+    caller = house.people(f"admin-{operation.method}-{len(house.people.known)}", Role.ADMIN)
+    headers = {"Authorization": f"Bearer {caller.token}"}
+
+    @PROFILE
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    ask()
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_no_generated_call_crashes_the_api_or_gets_an_answer_that_is_not_described(
+    lively_house: House, mode: GenerationMode
+) -> None:
+    tried = 0
+    for operation in operations(lively_house):
+        try:
+            try_out(lively_house, operation, mode)
+        except schemathesis.errors.Unsatisfiable:
+            continue  # it takes nothing that could be wrong
+        tried += 1
+
+    assert tried > 10
+
+
+def seen_by(house: House, caller: Caller) -> dict[tuple[str, str], int]:
+    """The status of each operation that names one thing by its id, for somebody's thing."""
+    document = house.app.test_client().get("/openapi.json").get_json()
+    statuses = {}
+    for template, item in document["paths"].items():
+        if template.startswith("/api/packages/") and "{id}" in template:
+            for method in item:
+                path = template.replace("{id}", "1")
+                statuses[method, template] = caller(method.upper(), path).status_code
+    return statuses
+
+
+def test_no_operation_shows_or_changes_somebody_elses_request(lively_house: House) -> None:
+    statuses = seen_by(lively_house, lively_house.people.other)
+
+    assert len(statuses) >= 5
+    assert set(statuses.values()) == {FOREIGN}
+    assert lively_house.detail(1)["request"]["status"] == "pending_approval"
