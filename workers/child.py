@@ -12,6 +12,7 @@ Frames in both directions: four bytes of length (big-endian), then JSON. A task 
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -182,6 +183,7 @@ def cause(code: int, printed: bytes) -> str:
 def main() -> None:
     confine(memory=int(sys.argv[1]))
     adopt_orphans()
+    gc.freeze()  # a fork that collected what it inherited would copy every page of it
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, answers)

@@ -1,6 +1,6 @@
 """The worker's entry point: settings, signals, exit codes.
 
-Exit codes: 0 drained, 1 a thread died or the schema is too old, 2 a setting is wrong.
+Exit codes: 0 drained, 1 a thread died, 2 a setting is wrong. An older schema is waited for.
 """
 
 import os

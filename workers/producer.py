@@ -288,7 +288,6 @@ class Producer(threading.Thread):
     def _idle_seconds(self) -> float:
         if self._draining or self._alone is not Alone.NO:
             return 0.1
-        idle = min(self._interval, SUSPECTS_EVERY)
         if self._due is None or self._in_flight >= self._capacity:
-            return idle
-        return min(idle, max(self._due - time.monotonic(), 0.01))
+            return self._interval
+        return min(self._interval, max(self._due - time.monotonic(), 0.01))

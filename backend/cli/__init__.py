@@ -51,6 +51,7 @@ for command in (
     services.worker,
     services.migrate,
 ):
+    command.epilog = EXIT_CODES
     cli.add_command(command)
 
 

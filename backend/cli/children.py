@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import click
 
-from backend.cli.errors import CommandError, Stopped
+from backend.cli.errors import FAILED, WRONG_USAGE, CommandError, Stopped
 from backend.cli.words import plain
 
 STOP_TIMEOUT: Final = 60.0  # seconds for a clean end; a worker drains in WORKER_GRACE_PERIOD
@@ -79,7 +79,10 @@ class Children:
             if code is not None:
                 _show_last_words(child)
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                raise CommandError(f"the {child.name} {how}; its log is {child.log}")
+                raise CommandError(
+                    f"the {child.name} {how}; its log is {child.log}",
+                    WRONG_USAGE if code == WRONG_USAGE else FAILED,
+                )
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with an eye on the children."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from backend.cli.children import Children, stopped_by_signals
-from backend.cli.errors import EXIT_CODES, OK, Stopped, database_errors
+from backend.cli.errors import OK, Stopped, database_errors
 from backend.cli.house import EXAMPLES, House, start
 from backend.cli.requests import objection, read_lock
 from backend.cli.words import say
 
 
-@click.command(short_help="Start everything here and vet a lock file.", epilog=EXIT_CODES)
+@click.command(short_help="Start everything here and vet a lock file.")
 @click.argument("lockfile", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.option("--exit", "exits", is_flag=True, help="End when every package has its verdict.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")

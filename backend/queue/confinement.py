@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+LIBC: Final = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -48,7 +49,7 @@ def adopt_orphans() -> None:
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+        LIBC.prctl(option, value, 0, 0, 0)
 
 
 def children() -> list[int]:

@@ -264,6 +264,21 @@ def test_two_that_start_at_once_in_two_folders_do_not_take_each_others_port(
     assert [json.loads(said)["counts"] for said in told] == [result_of(first)["counts"]] * 2
 
 
+def test_a_setting_that_a_part_refuses_is_wrong_usage_and_shown_with_its_reason(
+    place: Place,
+) -> None:
+    env = place.env | {"SOURCE_REPOSITORY_URL": "nonsense"}
+    entry = publish(place.registry, "never-vetted", "1.0.0")
+    lock = write_lock(place.directory / "new.json", {"never-vetted": entry})
+
+    finished = lockkeeper("up", lock, "--exit", "--data", place.data, env=env)
+
+    assert finished.returncode == 2
+    assert "worker | " in finished.stderr
+    assert "it is not an http or https URL" in finished.stderr
+    assert finished.stderr.splitlines()[-1].startswith("lockkeeper: the worker ended with code 2")
+
+
 def test_a_port_that_is_taken_is_told(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -68,10 +68,12 @@ def upload(form: schemas.UploadIn) -> schemas.UploadOut:
 def requests(query: schemas.Page) -> schemas.RequestsOut:
     """Requests, newest first: users see their own, approvers and admins all."""
     with transaction() as session:
-        found = service.summaries(session, current_user(), before=query.before, limit=query.limit)
-    shaped = [schemas.RequestOut.of(summary) for summary in found]
+        found = service.summaries(
+            session, current_user(), before=query.before, limit=query.limit + 1
+        )
+    shaped = [schemas.RequestOut.of(summary) for summary in found[: query.limit]]
     return schemas.RequestsOut(
-        requests=shaped, next=shaped[-1].id if len(shaped) == query.limit else None
+        requests=shaped, next=shaped[-1].id if len(found) > query.limit else None
     )
 
 

@@ -7,17 +7,16 @@ from backend.workloads.packages.lockfile import redact_url
 
 SHOWN = (
     "source_repository_url", "source_repository_cdns", "target_repository_url", "internal_scopes",
-    "package_cache_dir", "download_timeout", "download_max_bytes", "vetting_max_age",
-    "osv_path", "osv_path_complete", "osv_api_url", "advisory_max_age", "trivy_binary",
-    "trivy_url", "trivy_timeout", "trivy_max_retries", "max_content_length", "cors_origins",
-    "worker_type", "worker_sleep_interval", "worker_max_packages_per_cycle",
-    "worker_stall_timeout",
+    "package_cache_dir", "download_timeout", "download_max_bytes", "vetting_max_age", "osv_path",
+    "osv_path_complete", "osv_api_url", "osv_api_complete", "advisory_max_age", "source_ca_file",
+    "trivy_binary", "trivy_cache_dir", "trivy_complete", "trivy_url", "trivy_timeout",
+    "trivy_max_retries", "max_content_length", "cors_origins", "worker_type",
+    "worker_sleep_interval", "worker_max_packages_per_cycle", "worker_stall_timeout",
 )  # fmt: skip
 SECRETS = ("database_url", "jwt_secret", "source_token", "metrics_token")
 
 WITHOUT = {
     "source_repository_url": "packages come from the ecosystem's public registry",
-    "target_repository_url": "approved packages cannot be published",
     "trivy_binary": "no scan for secrets in package files",
 }
 

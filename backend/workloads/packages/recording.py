@@ -166,9 +166,9 @@ def save_scan(session: Session, lease: Lease, result: ScanResult) -> None:
 def _record_advisories(session: Session, coverage: Sequence[Coverage]) -> str:
     """Say which advisory records are in use; answers the digest over all sources."""
     for source in coverage:
-        if source.records is None:
+        if source.digest is None:
             continue  # a service, always current: its age is judged by ADVISORY_MAX_AGE alone
-        facts = f"{source.as_of} {source.records} {source.complete}"
+        facts = f"{source.digest} {source.complete}"
         digest = hashlib.sha256(facts.encode()).hexdigest()[:16]
         statement = upsert(AdvisoryState).values(source=source.source, digest=digest)
         session.execute(

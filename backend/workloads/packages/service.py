@@ -34,11 +34,12 @@ FAILED = "Failed"
 RECENT = 10
 
 
-def request_status(counts: Mapping[str, int], *, withdrawn: bool) -> str:
+def request_status(counts: Mapping[str, int], *, withdrawn: bool, empty: bool = False) -> str:
     """The status of a request by its packages; the first row that applies.
 
     ====================  ==========================================================
     withdrawn             the requestor took it back
+    approved              the lock names nothing at all: there is nothing to decide
     processing            vetting still works on a package
     failed                a package failed in processing (retry it)
     pending_approval      a package waits for a person
@@ -52,6 +53,8 @@ def request_status(counts: Mapping[str, int], *, withdrawn: bool) -> str:
         counts: packages by status; :data:`FAILED` for those that failed in processing.
     """
     kept = sum(counts.get(status, 0) for status in ("Approved", "Publishing", "Published"))
+    if empty and not withdrawn:
+        return "approved"
     table = {
         "withdrawn": withdrawn,
         "processing": any(counts.get(status) for status in IN_VETTING),
@@ -75,7 +78,11 @@ class RequestSummary:
 
     @property
     def status(self) -> str:
-        return request_status(self.counts, withdrawn=self.request.withdrawn_at is not None)
+        return request_status(
+            self.counts,
+            withdrawn=self.request.withdrawn_at is not None,
+            empty=self.request.entries == 0,
+        )
 
     @property
     def total(self) -> int:

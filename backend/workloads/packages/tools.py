@@ -1,5 +1,6 @@
 """What the steps work with: one of each for the whole worker, shared by its threads."""
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class VettingTools:
             ),
             cache=ContentStore(settings.package_cache_dir),
             sources=tuple(_sources(settings)),
-            needs_files=settings.trivy_binary is not None,
+            needs_files=trivy_program(settings) is not None,
             internal_scopes=scopes(settings.internal_scopes),
             own_registry=settings.source_repository_url is not None,
             download_max_bytes=settings.download_max_bytes,
@@ -66,6 +67,20 @@ def scopes(given: Iterable[str]) -> frozenset[str]:
     return frozenset("@" + scope.removeprefix("@").lower() for scope in given)
 
 
+def trivy_program(settings: Settings) -> str | None:
+    """The Trivy to run, or None for none; a server is asked through the program, too.
+
+    Raises:
+        SettingsError: there is a server but no program.
+    """
+    if settings.trivy_binary is not None or settings.trivy_url is None:
+        return settings.trivy_binary
+    found = shutil.which("trivy")
+    if found is None:
+        raise SettingsError("TRIVY_URL needs the trivy program: set TRIVY_BINARY")
+    return found
+
+
 def _sources(settings: Settings) -> Iterator[Source]:
     if settings.osv_path is not None:
         try:
@@ -74,9 +89,9 @@ def _sources(settings: Settings) -> Iterator[Source]:
             raise SettingsError(f"OSV_PATH cannot be used: {error}") from None
     if settings.osv_api_url is not None:
         yield OsvApi(settings.osv_api_url, complete=settings.osv_api_complete)
-    if settings.trivy_binary is not None:
+    if (binary := trivy_program(settings)) is not None:
         trivy = TrivyBinary(
-            settings.trivy_binary,
+            binary,
             settings.trivy_cache_dir,
             server_url=settings.trivy_url,
             timeout=settings.trivy_timeout,

@@ -96,7 +96,9 @@ def test_requests_are_paged_newest_first_without_gap_or_double(house: House) -> 
     assert seen == made[::-1]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "before=0", "before=x", "limit=1&limit=2"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "before=0", "before=x", "limit=1&limit=2"]
+)
 def test_a_page_out_of_range_is_refused(house: House, query: str) -> None:
     assert house.people.user("GET", f"/api/packages/requests?{query}").status_code == 400
 
@@ -155,9 +157,7 @@ def test_refused_packages_are_vetted_anew_by_an_approver_with_a_reason(house: Ho
 
 def test_nobody_has_vetted_anew_what_they_requested_themselves(house: House) -> None:
     house.people("carol", Role.APPROVER)
-    request_id = house.submit(
-        house.lock("left", licence="AGPL-3.0-only"), by=house.people.approver
-    )
+    request_id = house.submit(house.lock("left", licence="AGPL-3.0-only"), by=house.people.approver)
     house.submit(house.lock("left", licence="AGPL-3.0-only"), by=house.people.other)
     house.worker.run()
 
@@ -290,7 +290,8 @@ def test_a_licence_that_a_verdict_rests_on_is_neither_removed_nor_renamed(
 
 
 @pytest.mark.parametrize(
-    "change", [{"status": "fine"}, {"identifier": ""}, {"identifier": "a\nb"}, {"name": ""}, {"x": 1}]
+    "change",
+    [{"status": "fine"}, {"identifier": ""}, {"identifier": "a\nb"}, {"name": ""}, {"x": 1}],
 )
 def test_a_malformed_licence_is_refused(house: House, change: dict[str, Any]) -> None:
     acme = {"name": "Acme", "identifier": "LicenseRef-Acme", "status": "allowed"}

@@ -87,9 +87,7 @@ def test_a_withdrawal_beside_an_upload_never_strands_a_package(house: House) -> 
             lock = pinned(house, [f"w{turn}-{number}" for number in range(20)])
             path = f"/api/packages/requests/{house.submit(lock)}/withdraw"
             answers = together(
-                lambda path=path: (
-                    house.app.test_client().post(path, headers=headers).status_code
-                ),
+                lambda path=path: house.app.test_client().post(path, headers=headers).status_code,
                 lambda lock=lock: uploading(house, lock, token=other),
             )
             assert answers == [200, 202]

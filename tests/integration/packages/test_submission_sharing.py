@@ -232,9 +232,7 @@ def test_judging_stored_evidence_again_does_not_make_it_younger(house: House) ->
     house.vet(lock)
     assert house.registry.requested("/left/1.0.0") == 1
 
-    house.database.run(
-        "UPDATE artifact_evidence SET updated_at = updated_at - interval '2 days'"
-    )
+    house.database.run("UPDATE artifact_evidence SET updated_at = updated_at - interval '2 days'")
     house.vet(lock)
     assert house.registry.requested("/left/1.0.0") == 2
 

@@ -51,9 +51,7 @@ def test_a_licence_that_the_registry_names_and_policy_blocks_is_rejected_before_
 
     assert verdict(package) == ("Rejected", "AGPL-3.0-only", "blocked", 0)
     assert package["failure"] == "policy"
-    assert package["error"] == (
-        "licence blocked by policy: AGPL-3.0-only has status blocked"
-    )
+    assert package["error"] == ("licence blocked by policy: AGPL-3.0-only has status blocked")
     assert house.registry.requested(tarball_path("left", "1.0.0")) == 0
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from backend.db import Sessions
 from backend.queue import control, leases
@@ -237,8 +238,11 @@ def test_an_error_is_stored_as_one_short_line(rows: Rows) -> None:
 
 def test_batches_in_opposite_order_do_not_deadlock(rows: Rows, sessions: Sessions) -> None:
     """Settles, releases, cancels and requeues that share rows, in random order, many rounds."""
-    added = rows.add(count=30)
-    claimed = rows.claim()
+    added = rows.add(count=3000)[::100]
+    with sessions.begin() as session:
+        session.execute(text("UPDATE probe SET priority = 10 WHERE id = ANY(:ids)"), {"ids": added})
+        session.execute(text("ANALYZE probe"))  # a plan that follows the order of the batch
+    claimed = rows.claim(limit=30)
     start = threading.Barrier(4)
 
     def settling(seed: int) -> None:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
@@ -404,6 +406,30 @@ def test_losing_every_connection_again_and_again_loses_and_doubles_nothing(
     eventually(all_are(rows, "finished"), within=30)
     assert ledger() == exactly_once(added)
     assert all(rows.outcomes(row_id).count("done") == 1 for row_id in added)
+
+
+def test_a_worker_that_hears_no_answer_to_every_third_commit_loses_and_doubles_nothing(
+    rows: Rows,
+    start: Start,
+    ledger: Ledger,
+    worker_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit, commits = worker_engine.dialect.do_commit, count(1)
+
+    def deaf(connection: Any) -> None:
+        commit(connection)
+        if next(commits) % 3 == 0:
+            raise psycopg2.OperationalError("the answer was lost")
+
+    monkeypatch.setattr(worker_engine.dialect, "do_commit", deaf)
+    added = rows.add(count=40)
+    start(two_stages(batch=4))
+
+    eventually(all_are(rows, "finished"), within=30)
+    assert ledger() == exactly_once(added)
+    # What a claim took without an answer was adopted, not left to the reaper.
+    assert Counter(rows.outcomes()) == {"done": 40}
 
 
 def test_a_worker_is_known_while_it_lives_and_gone_after_it_left(

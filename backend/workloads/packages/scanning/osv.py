@@ -1,5 +1,6 @@
 """OSV records from a directory or a zip archive: the advisories of an air-gapped site."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -29,7 +30,13 @@ class OsvRecords:
     """npm advisories in memory, found by package name. Safe to share between threads."""
 
     def __init__(
-        self, advisories: Sequence[Advisory], *, name: str, complete: bool, broken: Sequence[str]
+        self,
+        advisories: Sequence[Advisory],
+        *,
+        name: str,
+        complete: bool,
+        broken: Sequence[str],
+        digest: str | None = None,
     ) -> None:
         self._name = name
         self._by_package: dict[str, list[Advisory]] = {}
@@ -44,6 +51,7 @@ class OsvRecords:
             # With a record missing, silence about a package proves nothing.
             complete=complete and not broken,
             broken=tuple(broken[:_MAX_BROKEN_NAMES]),
+            digest=digest,
         )
 
     @property
@@ -84,11 +92,14 @@ def load(path: Path, *, complete: bool, name: str = "osv") -> OsvRecords:
     """
     advisories: dict[str, Advisory] = {}
     broken: list[str] = []
+    bytes_read = hashlib.sha256()
     for count, (record, content) in enumerate(_records(path)):
         if count >= _MAX_RECORDS:
             raise AdvisoriesError(f"{path.name} holds more than {_MAX_RECORDS} records")
         try:
-            advisory = read(_decode(content()))
+            raw = content()
+            bytes_read.update(raw)
+            advisory = read(_decode(raw))
         except RecordError as error:
             broken.append(f"{record}: {error}")
             continue
@@ -96,7 +107,8 @@ def load(path: Path, *, complete: bool, name: str = "osv") -> OsvRecords:
         if known is None or _modified(known) <= _modified(advisory):
             advisories[advisory.id] = advisory
     kept = [advisory for advisory in advisories.values() if not advisory.withdrawn]
-    return OsvRecords(kept, name=name, complete=complete, broken=broken)
+    digest = bytes_read.hexdigest()
+    return OsvRecords(kept, name=name, complete=complete, broken=broken, digest=digest)
 
 
 def _decode(raw: bytes) -> Any:

@@ -23,6 +23,7 @@ class Coverage(Frozen):
         records: advisories it holds for the ecosystem; None when it cannot say.
         complete: it claims to hold everything known; a partial source can only convict.
         broken: names of records that could not be read (at most 100).
+        digest: of the records' bytes; None for a service, which is always current.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Coverage(Frozen):
     records: int | None
     complete: bool
     broken: tuple[str, ...] = ()
+    digest: str | None = None
 
     def age(self, now: datetime) -> timedelta | None:
         return None if self.as_of is None else now - self.as_of
