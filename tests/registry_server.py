@@ -129,6 +129,11 @@ class RegistryServer:
         with self._lock:
             self._script[path] = list(answers)
 
+    def once(self, path: str, answer: Answer) -> None:
+        """Answer so one time, then as before."""
+        with self._lock:
+            self._script[path].insert(0, answer)
+
     def requested(self, path: str) -> int:
         """How often a path was asked for."""
         return sum(request.path == path for request in self.requests)

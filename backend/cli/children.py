@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final, Self
@@ -16,7 +16,7 @@ from typing import Final, Self
 import click
 
 from backend.cli.errors import FAILED, WRONG_USAGE, CommandError, Stopped
-from backend.cli.words import plain
+from backend.cli.words import plain, say
 
 STOP_TIMEOUT: Final = 60.0  # seconds for a clean end; a worker drains in WORKER_GRACE_PERIOD
 TICK: Final = 0.2  # seconds between two looks at the children
@@ -28,11 +28,16 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """``process`` leads a process group of its own: Ctrl-C is for us, who then stop it."""
+    """``process`` leads a process group of its own: Ctrl-C is for us, who then stop it.
+
+    ``lives``: how often it is started again after a signal killed it.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    environment: Mapping[str, str]
+    lives: int
 
 
 class Children:
@@ -49,22 +54,13 @@ class Children:
         with _handled(lambda _number, _frame: self.kill()):
             self._stop()
 
-    def start(self, name: str, environment: Mapping[str, str], log: Path) -> Child:
+    def start(
+        self, name: str, environment: Mapping[str, str], log: Path, *, lives: int = 0
+    ) -> Child:
         """Start ``lockkeeper <name>``; what it says goes to ``log``."""
         if log.exists():
             log.replace(log.with_suffix(".log.old"))
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                # -P: the folder we were called in belongs to whoever made the lock file.
-                [sys.executable, "-P", "-m", "backend.cli", name],
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - it only calls the kernel
-            )
-        child = Child(name, process, log)
+        child = Child(name, _spawn(name, environment, log), log, environment, lives)
         self._children.append(child)
         return child
 
@@ -73,16 +69,24 @@ class Children:
         self._children.remove(child)
 
     def check(self) -> None:
-        """Raise CommandError when one has ended, after showing its last words."""
-        for child in self._children:
+        """Start again whom a signal killed; raise CommandError when one has ended otherwise."""
+        for child in list(self._children):
             code = child.process.poll()
-            if code is not None:
+            if code is not None and code < 0 and child.lives > 0:
+                self._start_again(child, -code)
+            elif code is not None:
                 _show_last_words(child)
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
                 raise CommandError(
                     f"the {child.name} {how}; its log is {child.log}",
                     WRONG_USAGE if code == WRONG_USAGE else FAILED,
                 )
+
+    def _start_again(self, child: Child, number: int) -> None:
+        say(f"The {child.name} was killed by signal {number}: starting it again.")
+        self.forget(child)
+        process = _spawn(child.name, child.environment, child.log)
+        self._children.append(replace(child, process=process, lives=child.lives - 1))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with an eye on the children."""
@@ -112,6 +116,20 @@ class Children:
         for child in self._children:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)
+
+
+def _spawn(name: str, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            # -P: the folder we were called in belongs to whoever made the lock file.
+            [sys.executable, "-P", "-m", "backend.cli", name],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - it only calls the kernel
+        )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ HOST: Final = "127.0.0.1"
 PORTS_TRIED: Final = 100
 READY_TIMEOUT: Final = 60.0  # seconds for the API to answer
 READY_POLL: Final = 0.05  # seconds
+WORKER_LIVES: Final = 5  # starts again after a kill; more look like something that kills
 WATCH: Final = 60.0  # seconds; a part's death is noticed at once all the same
 GRACE: Final = "5"  # seconds; who presses Ctrl-C waits for no download, and nothing is lost
 
@@ -83,7 +84,8 @@ def start(running: ExitStack, children: Children, data: Path, port: int | None) 
     if database:
         environment.pop("LISTEN_DATABASE_URL", None)  # that one means another database
     running.enter_context(children)
-    children.start("worker", environment, folder.log("worker"))
+    # A killed worker loses no row: its leases run out, and the next one goes on.
+    children.start("worker", environment, folder.log("worker"), lives=WORKER_LIVES)
     user = accounts.ensure(url, folder)["user"]
     address = _serve(children, environment, folder, _free_ports(port, settings.api_port))
     say(f"API: {address}")

@@ -221,18 +221,38 @@ def test_killing_it_leaves_nothing_behind(house: House) -> None:
         house.process.kill()
 
 
-@pytest.mark.parametrize("part", ["api", "worker"])
-def test_a_part_that_dies_is_named_and_the_rest_is_stopped(house: House, part: str) -> None:
-    running = house.processes()
-    victim = min(pid for pid, line in running.items() if line.rstrip().endswith(f"cli {part}"))
-    with all_gone(running):
-        os.kill(victim, signal.SIGKILL)
+def kill_part(house: House, part: str) -> None:
+    victims = (p for p, line in house.processes().items() if line.rstrip().endswith(f"cli {part}"))
+    os.kill(min(victims), signal.SIGKILL)
+
+
+def test_an_api_that_dies_is_named_and_the_rest_is_stopped(house: House) -> None:
+    with all_gone(house.processes()):
+        kill_part(house, "api")
 
         assert house.process.wait(timeout=60) == 1
 
     said = errors_of(house.data).read_text()
-    assert f"the {part} was killed by signal 9" in said.splitlines()[-1]
-    assert f"{part} | " in said
+    assert "the api was killed by signal 9" in said.splitlines()[-1]
+    assert "api | " in said
+
+
+def test_a_worker_killed_in_the_middle_is_started_again_and_no_package_is_lost(
+    place: Place,
+) -> None:
+    entries = {f"rope-{n}": publish(place.registry, f"rope-{n}", "1.0.0") for n in range(12)}
+    caught = tarball_path("rope-3", "1.0.0")
+    place.registry.once(caught, Answer(silent=True))
+    lock = write_lock(place.directory / "ropes.json", entries)
+    env = {**place.env, "LEASE_TTL": "2"}
+    with starting(place.data, lock, "--exit", "--json", env=env) as process:
+        place.requests.wait_for(caught)
+        kill_part(House(process, "", place.data, env), "worker")
+        result = json.loads(process.communicate(timeout=90)[0])
+
+    assert process.returncode == 0
+    assert result["counts"] == {"Pending Approval": 12}
+    assert "killed by signal 9: starting it again" in errors_of(place.data).read_text()
 
 
 def test_a_signal_in_the_middle_of_vetting_stops_everything(place: Place) -> None:

@@ -165,11 +165,14 @@ def save_scan(session: Session, lease: Lease, result: ScanResult) -> None:
 
 def _record_advisories(session: Session, coverage: Sequence[Coverage]) -> str:
     """Say which advisory records are in use; answers the digest over all sources."""
+    known = dict(session.execute(select(AdvisoryState.source, AdvisoryState.digest)).all())
     for source in coverage:
         if source.digest is None:
             continue  # a service, always current: its age is judged by ADVISORY_MAX_AGE alone
         facts = f"{source.digest} {source.complete}"
         digest = hashlib.sha256(facts.encode()).hexdigest()[:16]
+        if known.get(source.source) == digest:
+            continue  # an upsert would lock the row even so, and scans would queue up for it
         statement = upsert(AdvisoryState).values(source=source.source, digest=digest)
         session.execute(
             statement.on_conflict_do_update(

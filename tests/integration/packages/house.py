@@ -264,13 +264,13 @@ class House:
             {name: self.entry(name, tarball=self.publish(name, licence=licence)) for name in names}
         )
 
-    def advise(self, name: str, *, id: str = "GHSA-test", severity: str = "HIGH") -> None:
+    def advise(self, name: str, *, advisory: str = "GHSA-test", severity: str = "HIGH") -> None:
         """Add an advisory against every version below 2.0.0; before the worker is first used."""
         folder = self.folder / "advisories"
         folder.mkdir(exist_ok=True)
         events = [{"introduced": "0"}, {"fixed": "2.0.0"}]
         record = {
-            "id": id,
+            "id": advisory,
             "modified": datetime.now(UTC).isoformat(),
             "summary": f"{name} is broken",
             "database_specific": {"severity": severity},
@@ -281,7 +281,7 @@ class House:
                 }
             ],
         }
-        (folder / f"{id}.json").write_text(json.dumps(record))
+        (folder / f"{advisory}.json").write_text(json.dumps(record))
         self.changes["OSV_PATH"] = folder
 
     # The API

@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -65,6 +66,7 @@ def test_no_operation_shows_or_changes_somebody_elses_request(lively_house: Hous
 def operations(house: House) -> Iterator[Any]:
     schema = schemathesis.openapi.from_wsgi("/openapi.json", house.app)
     for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
         yield found.ok()
 
 

@@ -120,6 +120,13 @@ def test_a_lock_without_any_package_is_done_at_once_and_never_called_clean(house
     assert [excluded["reason"] for excluded in detail["excluded"]] == ["git"]
 
 
+def test_a_lock_that_names_nothing_is_done_at_once(house: House) -> None:
+    request = house.vet(lock_of({}))["request"]
+
+    assert (request["status"], request["completion_percentage"]) == ("approved", 100.0)
+    assert (request["entries"], request["total_packages"]) == (0, 0)
+
+
 def test_a_secret_in_a_lock_is_neither_stored_nor_logged(house: House) -> None:
     tarball = house.publish("left")
     urls = {

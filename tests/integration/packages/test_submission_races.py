@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -25,6 +26,12 @@ def uploading(house: House, lock: Lock, *, token: str) -> int:
     headers = {"Authorization": f"Bearer {token}"}
     client = house.app.test_client()
     return client.post("/api/packages/upload", headers=headers, **multipart(lock)).status_code
+
+
+def withdrawing(house: House, request_id: int, *, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    path = f"/api/packages/requests/{request_id}/withdraw"
+    return house.app.test_client().post(path, headers=headers).status_code
 
 
 def together(*works: Callable[[], Any]) -> list[Any]:
@@ -66,7 +73,7 @@ def test_uploads_of_one_lock_in_different_orders_do_not_deadlock(house: House) -
             locks = [pinned(house, random.sample(names, len(names))) for _ in tokens]
             answers = together(
                 *(
-                    lambda lock=lock, token=token: uploading(house, lock, token=token)
+                    partial(uploading, house, lock, token=token)
                     for lock, token in zip(locks, tokens, strict=True)
                 )
             )
@@ -81,14 +88,13 @@ def test_uploads_of_one_lock_in_different_orders_do_not_deadlock(house: House) -
 
 def test_a_withdrawal_beside_an_upload_never_strands_a_package(house: House) -> None:
     token, other = house.people.user.token, house.people.other.token
-    headers = {"Authorization": f"Bearer {token}"}
     with without_deadlock(house):
         for turn in range(ROUNDS * 3):
             lock = pinned(house, [f"w{turn}-{number}" for number in range(20)])
-            path = f"/api/packages/requests/{house.submit(lock)}/withdraw"
+            request_id = house.submit(lock)
             answers = together(
-                lambda path=path: house.app.test_client().post(path, headers=headers).status_code,
-                lambda lock=lock: uploading(house, lock, token=other),
+                partial(withdrawing, house, request_id, token=token),
+                partial(uploading, house, lock, token=other),
             )
             assert answers == [200, 202]
 
@@ -138,15 +144,11 @@ def test_a_worker_that_records_a_download_and_a_caller_of_the_api_do_not_deadloc
     finish = a_download_in_commit(house, licensed, path.name if path else "0" * 128)
     token = house.people.user.token
 
-    def call() -> int:
-        if what != "withdraw":
-            return uploading(house, weak, token=token)
-        answer = house.app.test_client().post(
-            f"/api/packages/requests/{request_id}/withdraw",
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        return answer.status_code
-
+    call = (
+        partial(withdrawing, house, request_id, token=token)
+        if what == "withdraw"
+        else partial(uploading, house, weak, token=token)
+    )
     with without_deadlock(house), ThreadPoolExecutor(1) as pool:
         with house.sessions.begin() as session:
             leases.commit(session, licensed)

@@ -243,7 +243,7 @@ def test_new_advisories_convict_a_known_package_when_it_is_asked_for_again(house
     house.vet(lock)
     asked = len(house.registry.requests)
 
-    house.advise("left", id="GHSA-new", severity="CRITICAL")
+    house.advise("left", advisory="GHSA-new", severity="CRITICAL")
     later = house.reopened()
     tarball = later.publish("up")
     later.vet(lock_of({"up": later.entry("up", tarball=tarball)}))

@@ -185,7 +185,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(
 ) -> None:
     names = [f"p{number}" for number in range(PACKAGES)]
     for name in names[::2]:
-        house.advise(name, id=f"GHSA-{name}")
+        house.advise(name, advisory=f"GHSA-{name}")
     request_id = house.submit(house.lock(*names))
 
     first = start_worker()

@@ -169,8 +169,8 @@ def test_a_bundled_package_with_a_blocked_licence_refuses_its_parent(house: Hous
 
 
 def test_a_critical_vulnerability_refuses_and_a_lesser_one_goes_to_a_person(house: House) -> None:
-    house.advise("left", id="GHSA-critical", severity="CRITICAL")
-    house.advise("right", id="GHSA-high", severity="HIGH")
+    house.advise("left", advisory="GHSA-critical", severity="CRITICAL")
+    house.advise("right", advisory="GHSA-high", severity="HIGH")
     left, right = house.vet(house.lock("left", "right"))["packages"]
 
     assert (left["status"], left["failure"]) == ("Rejected", "policy")

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from backend.db import Sessions
 from backend.queue import control, leases
 from backend.queue.retry import Died, Permanent, TimedOut, Transient
-from tests.integration.queue.ledger import Rows, ago
+from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import ERRAND, PROBE
 
 HOUR = timedelta(hours=1)
@@ -266,6 +266,33 @@ def test_batches_in_opposite_order_do_not_deadlock(rows: Rows, sessions: Session
         works = [pool.submit(settling if seed % 2 else cancelling, seed) for seed in range(4)]
         for work in works:
             work.result(60)
+
+
+def test_a_batch_locks_its_rows_in_the_order_of_their_ids_whatever_order_it_came_in(
+    rows: Rows, sessions: Sessions
+) -> None:
+    """It waits for the lowest id before it holds any other: two batches cannot hold crosswise."""
+    rows.add(count=3000)
+    with sessions.begin() as session:
+        session.execute(text("ANALYZE probe"))  # a plan that follows the order of the batch
+    low, *others = sorted(rows.claim(limit=5), key=lambda lease: lease.id)
+    ends = [leases.done(lease) for lease in (*reversed(others), low)]
+    blocked = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    free = text("SELECT id FROM probe WHERE id = ANY(:ids) FOR UPDATE NOWAIT")
+    ids = [lease.id for lease in others]
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as other:
+            other.execute(text("SELECT 1 FROM probe WHERE id = :id FOR UPDATE"), {"id": low.id})
+            settling = pool.submit(rows.settle, *ends)
+
+            def waits() -> bool:
+                with sessions() as session:
+                    return session.scalar(blocked) is not None
+
+            eventually(waits)
+            with sessions() as session:
+                assert len(session.scalars(free, {"ids": ids}).all()) == len(ids)
+        assert settling.result(10) == set()
 
 
 def test_a_partitioned_row_goes_through_its_whole_life(rows: Rows) -> None:

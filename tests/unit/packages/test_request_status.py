@@ -46,3 +46,8 @@ def test_the_status_of_a_request_follows_from_its_packages(
 @pytest.mark.parametrize("counts", [{}, {"Requested": 1}, {FAILED: 1}, {"Published": 1}])
 def test_a_withdrawn_request_is_withdrawn_whatever_its_packages(counts: dict[str, int]) -> None:
     assert request_status(counts, withdrawn=True) == "withdrawn"
+
+
+def test_a_request_whose_lock_names_nothing_has_nothing_to_decide() -> None:
+    assert request_status({}, withdrawn=False, empty=True) == "approved"
+    assert request_status({}, withdrawn=True, empty=True) == "withdrawn"
