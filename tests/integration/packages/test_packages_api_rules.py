@@ -321,4 +321,4 @@ def test_the_configuration_shows_what_is_set_and_missing_and_no_secret(house: Ho
     assert said["configured"]["SOURCE_REPOSITORY_URL"] == house.registry.url
     assert said["configured"]["OSV_API_URL"] == "https://osv.example.test/v1"
     assert said["configured"]["DOWNLOAD_TIMEOUT"] == 5.0
-    assert "TARGET_REPOSITORY_URL" in said["missing"]
+    assert "TRIVY_BINARY" in said["missing"]
