@@ -12,13 +12,15 @@ class Held:
     """Leases by queue and id. Also the gate that lets a suspect row run alone.
 
     No claim is made while somebody asked to be alone, and somebody is alone only when nothing
-    is held and no claim is under way: then a death of this process is that one row's doing.
+    is held, nothing runs (a row whose lease was lost may still do so) and no claim is under way:
+    then a death of this process is that one row's doing.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._leases: dict[Queue, dict[int, Lease]] = defaultdict(dict)
         self._claiming = 0
+        self._running = 0
         self._alone = False
 
     def add(self, leases: list[Lease]) -> None:
@@ -38,6 +40,18 @@ class Held:
         with self._changed:
             current = self._leases[lease.queue].get(lease.id)
             return current is not None and current.token == lease.token
+
+    def begin(self, lease: Lease) -> bool:
+        """Count ``lease`` as running until :meth:`end`; False where it was lost before."""
+        with self._changed:
+            if not self.holds(lease):
+                return False
+            self._running += 1
+            return True
+
+    def end(self) -> None:
+        with self._changed:
+            self._running -= 1
 
     def of(self, queue: Queue) -> list[Lease]:
         with self._changed:
@@ -83,7 +97,8 @@ class Held:
     @property
     def empty_house(self) -> bool:
         with self._changed:
-            return self._alone and self._claiming == 0 and self._count() == 0
+            quiet = self._claiming == 0 and self._running == 0
+            return self._alone and quiet and self._count() == 0
 
     def end_alone(self) -> None:
         with self._changed:

@@ -258,13 +258,17 @@ class Producer(threading.Thread):
             if self._unstarted.pop(lease.id, None) is None:
                 return  # drained before a thread was free
         settlement: Settlement | None = None
+        begun = self._held.begin(lease)
         try:
-            settlement = self._executor.run(lease)
+            if begun:
+                settlement = self._executor.run(lease)
         except Exception:
             # Not the row's fault and not repeatable: its lease runs out and it is tried again.
             log.exception("executor.failed", queue=self.queue.name, row_id=lease.id)
             self._held.drop(lease)
         finally:
+            if begun:
+                self._held.end()
             with self._changed:
                 self._in_flight -= 1
                 if settlement is not None:

@@ -37,7 +37,13 @@ _SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
-_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_NOT_DURABLE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    # Short-lived databases are dropped by a plain role, which may not end a vacuum in them.
+    "autovacuum": "off",
+}
 
 
 class _PortTaken(Exception):

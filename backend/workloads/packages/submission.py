@@ -434,27 +434,21 @@ def retry(
 ) -> list[int]:
     """Queue again what failed in processing, of one request or of all; answers the row ids.
 
-    ``include_rejected`` vets anew what policy or a person refused, too: the caller has checked
-    that ``by`` may.
+    Only what an open request needs. ``include_rejected`` vets anew what policy or a person
+    refused, too: the caller has checked that ``by`` may, and nobody reopens what they requested.
     """
     failures = PROCESSING_FAILURES + (("policy", "human") if include_rejected else ())
-    wanted = select(PackageStatus.id).where(PackageStatus.failure.in_(failures))
+    asked = (
+        select(RequestPackage.id)
+        .join(Request, Request.id == RequestPackage.request_id)
+        .where(RequestPackage.artifact_id == PackageStatus.artifact_id)
+    )
+    needed = asked.where(Request.withdrawn_at.is_(None))
     if request is not None:
-        wanted = wanted.where(
-            PackageStatus.artifact_id.in_(
-                select(RequestPackage.artifact_id).where(RequestPackage.request_id == request.id)
-            )
-        )
+        needed = needed.where(Request.id == request.id)
+    wanted = select(PackageStatus.id).where(PackageStatus.failure.in_(failures), needed.exists())
     if include_rejected:
-        wanted = wanted.where(
-            ~select(RequestPackage.id)
-            .join(Request, Request.id == RequestPackage.request_id)
-            .where(
-                RequestPackage.artifact_id == PackageStatus.artifact_id,
-                Request.requestor_id == by.id,
-            )
-            .exists()
-        )
+        wanted = wanted.where(~asked.where(Request.requestor_id == by.id).exists())
     ids = session.scalars(wanted).all()
     retried = control.requeue(session, VETTING_QUEUE, ids, failures=failures)
     subject = f"request:{request.id}" if request is not None else "queue:packages"

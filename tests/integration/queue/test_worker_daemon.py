@@ -25,6 +25,7 @@ from workers import producer
 from workers.daemon import Assignment, Daemon, Policy
 
 TTL = timedelta(seconds=2)
+SHORT = timedelta(milliseconds=50)
 Run = Callable[..., Any]
 Start = Callable[..., Daemon]
 
@@ -364,20 +365,24 @@ def test_a_suspect_runs_alone_while_two_queues_are_busy(
     running, beside, lock = set[object](), dict[int, int](), threading.Lock()
     go_on, suspects = threading.Event(), set[int]()
 
-    def counted(row_id: int, _tools: None) -> Done:
-        me = object()
+    def inspect(_row_id: int, _tools: None) -> Done:
         with lock:
-            running.add(me)
-            if row_id in suspects:
-                beside[row_id] = len(running)
-        if row_id not in suspects:
-            assert go_on.wait(10)
+            running.add(me := object())
+        assert go_on.wait(20)
         with lock:
             running.discard(me)
         return Done({})
 
+    def first(row_id: int, _tools: None) -> Done:
+        with lock:
+            running.add(me := object())
+            if row_id in suspects:
+                beside[row_id] = len(running)
+            running.discard(me)
+        return Done({})
+
     rows.add(PARCEL, 8)
-    daemon = start(two_stages(counted), one_stage(counted, save=None))
+    daemon = start(two_stages(first), one_stage(inspect, save=None), interval=SHORT)
     eventually(lambda: len(running) == 4)
     suspects |= set(rows.add(count=2, stalls=2))
     eventually(lambda: daemon._held._alone)
@@ -387,6 +392,37 @@ def test_a_suspect_runs_alone_while_two_queues_are_busy(
     eventually(all_are(rows, "delivered", PARCEL))
     eventually(all_are(rows, "finished"))
     assert beside == dict.fromkeys(suspects, 1)
+
+
+def test_a_suspect_waits_for_a_row_that_still_runs_though_its_lease_is_lost(
+    rows: Rows, start: Start, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a death of the process by what that row does would be blamed on the suspect."""
+    monkeypatch.setattr(producer, "SUSPECTS_EVERY", 0.05)
+    running, go_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def inspect(_row_id: int, _tools: None) -> Done:
+        running.set()
+        assert go_on.wait(10)
+        order.append("the cancelled row ends")
+        return Done({})
+
+    def first(_row_id: int, _tools: None) -> Done:
+        order.append("the suspect begins")
+        return Done({})
+
+    (lost,) = rows.add(PARCEL)
+    daemon = start(one_stage(inspect), two_stages(first), interval=SHORT)
+    assert running.wait(10)
+    with sessions.begin() as session:
+        control.cancel(session, PARCEL, [lost], why="enough")
+    assert daemon._held.wait_empty(10)
+    rows.one(stalls=2)
+    eventually(lambda: daemon._held._alone)
+    go_on.set()
+
+    eventually(all_are(rows, "finished"))
+    assert order == ["the cancelled row ends", "the suspect begins"]
 
 
 def test_losing_every_connection_again_and_again_loses_and_doubles_nothing(

@@ -255,7 +255,9 @@ def parcels(**limits: Any) -> Pipeline:
 @pytest.fixture
 def serving(database_url: str) -> Iterator[Daemon]:
     engine: Engine = make_engine(database_url, application_name="worker under test")
-    policy = Policy(ttl=timedelta(seconds=2), concurrency=4, children=2)
+    policy = Policy(
+        ttl=timedelta(seconds=2), concurrency=4, children=2, interval=timedelta(seconds=0.2)
+    )
     daemon = Daemon(engine, engine, [Assignment(parcels(timeout=timedelta(seconds=2)))], policy)
     yield daemon
     daemon.drain()
