@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from backend.workloads.packages.cache import ContentStore
+from backend.workloads.packages.origins import default_registry
 from backend.workloads.packages.registry.download import download
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
-from backend.workloads.packages.origins import default_registry
 from backend.workloads.packages.registry.npm import fetch_version
 from backend.workloads.packages.registry.origin import Origin
 

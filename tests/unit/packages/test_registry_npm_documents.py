@@ -3,8 +3,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 from backend.workloads.packages.origins import default_registry
+from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 from backend.workloads.packages.registry.npm import (
     VersionMetadata,
     license_text,
