@@ -91,7 +91,6 @@ class Producer(threading.Thread):
             unstarted, self._unstarted = self._unstarted, {}
             self._finished += [leases.released(lease) for lease in unstarted.values()]
             self._in_flight -= len(unstarted)
-            self._hint = True
             self._changed.notify()
 
     def run(self) -> None:

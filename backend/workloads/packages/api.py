@@ -96,15 +96,19 @@ def request_detail(path: schemas.ById) -> schemas.RequestDetail:
         )
 
 
+def _progress(request_id: int) -> schemas.RequestProgress:
+    with transaction() as session:
+        request = service.request_of(session, request_id, current_user())
+        (summary,) = service.summarise(session, [request])
+        return schemas.RequestProgress.of(summary, service.packages_of(session, request.id))
+
+
 @bp.get("/requests/<id>/processing-status")
 @requires(Role.USER)
 @operation(problems=[NotFound])
 def processing_status(path: schemas.ById) -> schemas.RequestProgress:
     """How far one request is."""
-    with transaction() as session:
-        request = service.request_of(session, path.id, current_user())
-        (summary,) = service.summarise(session, [request])
-        return schemas.RequestProgress.of(summary, service.packages_of(session, request.id))
+    return _progress(path.id)
 
 
 @bp.get("/requests/<id>/status")
@@ -112,10 +116,7 @@ def processing_status(path: schemas.ById) -> schemas.RequestProgress:
 @operation(problems=[NotFound])
 def request_status(path: schemas.ById) -> schemas.RequestProgress:
     """The same as processing-status."""
-    with transaction() as session:
-        request = service.request_of(session, path.id, current_user())
-        (summary,) = service.summarise(session, [request])
-        return schemas.RequestProgress.of(summary, service.packages_of(session, request.id))
+    return _progress(path.id)
 
 
 @bp.get("/processing/status")

@@ -4,7 +4,8 @@ import pytest
 
 from backend.db import Sessions
 from backend.queue import control, leases
-from backend.queue.leases import FAIR_LANES, Lane, Lease
+from backend.queue.claiming import FAIR_LANES
+from backend.queue.leases import Lane, Lease
 from tests.integration.queue.ledger import Rows, ago
 from tests.integration.queue.probe_workload import ERRAND
 

@@ -160,6 +160,9 @@ def test_a_look_for_suspects_or_for_the_next_due_row_touches_next_to_nothing(dee
 
 
 def test_counting_a_queue_never_reads_its_finished_rows(deep: Engine) -> None:
+    # Undone claims of the tests before left pages that an index-only scan must look at.
+    with deep.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM probe"))
     for plan in plans(deep, lambda session: overview.depth(session, PROBE)):
         assert not [n for n in nodes(plan) if n["Node Type"] == "Seq Scan"], plan
 

@@ -1,0 +1,58 @@
+"""What the statements are made of."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+)
+from sqlalchemy.sql.selectable import CTE
+
+from backend.queue.attempts import Attempt
+from backend.queue.lifecycle import Queue
+
+CLOCK = func.clock_timestamp()
+
+
+LEASE_COLUMNS = ("lease_token", "leased_by", "lease_expires_at", "heartbeat_at")
+
+
+HISTORY = ("id", "lease_token", "leased_by", "attempts", "step", "started_at", "stalls")
+
+
+def word(status: str) -> ColumnElement[str]:
+    """A status as a literal in the statement's text."""
+    return literal(status, String(), literal_execute=True)
+
+
+def one_of(status: ColumnElement[str], words: Iterable[str]) -> ColumnElement[bool]:
+    """``status IN (…)`` with literal words, so that a partial index is seen to match."""
+    return status.in_(bindparam(None, list(words), expanding=True, literal_execute=True))
+
+
+def array_of(cte: CTE) -> ColumnElement[Any]:
+    """``ANY (ARRAY (SELECT id FROM cte))``: joining to the CTE made the planner hash the table."""
+    return any_(func.array(select(cte.c.id).scalar_subquery()))
+
+
+def cleared_lease() -> dict[str, Any]:
+    return dict.fromkeys(LEASE_COLUMNS, null())
+
+
+def write_attempts(queue: Queue, ended: CTE, outcome: Any, failure: Any, error: Any) -> CTE:
+    """One history line for each row of ``ended``, in the same statement."""
+    lines = select(
+        literal(queue.name), ended.c.id, ended.c.lease_token, ended.c.leased_by,
+        ended.c.attempts, ended.c.step, outcome, failure, error, ended.c.started_at, CLOCK,
+    )  # fmt: skip
+    names = ["queue", "row_id", "token", "worker", "attempt", "step", "outcome", "failure",
+             "error", "started_at", "ended_at"]  # fmt: skip
+    return insert(Attempt).from_select(names, lines).returning(Attempt.id).cte("history")

@@ -1,0 +1,227 @@
+"""The end of an attempt: settle, reap, cancel; and the way back to ready."""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Interval,
+    SmallInteger,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.selectable import Select
+
+from backend.db import unnest
+from backend.queue.lifecycle import SUSPECT_STALLS, Queue
+from backend.queue.sql.blocks import (
+    CLOCK,
+    HISTORY,
+    array_of,
+    cleared_lease,
+    one_of,
+    word,
+    write_attempts,
+)
+
+
+@cache
+def settle(queue: Queue) -> Select[Any]:
+    """End the attempts in ``ends_*``, one statement for a whole batch, history included.
+
+    Rows are locked in the order of their ids first: two batches that share rows would deadlock
+    within seconds otherwise. Answers the ids that were still mine.
+    """
+    rows = queue.rows
+    ends = unnest(
+        "ends", id=BigInteger(), token=Uuid(), status=Text(), outcome=Text(), failure=Text(),
+        error=Text(), delay=Interval(), attempts=SmallInteger(), stalls=SmallInteger(),
+        restart=Boolean(),
+    )  # fmt: skip
+    q = rows.alias("q")
+    asked = [ends.c[n].label(f"to_{n}") for n in ("status", "outcome", "failure", "error",
+             "delay", "attempts", "stalls", "restart")]  # fmt: skip
+    locked = (
+        select(*(q.c[name] for name in HISTORY), *asked)
+        .join(ends, and_(q.c.id == ends.c.id, q.c.lease_token == ends.c.token))
+        .order_by(q.c.id)
+        .with_for_update(key_share=True, of=q)
+        .cte("locked")
+        .prefix_with("MATERIALIZED")
+    )
+    to_ready = locked.c.to_status == word(queue.ready)
+    settled = (
+        update(rows)
+        .where(rows.c.id == locked.c.id)
+        .values(
+            status=locked.c.to_status,
+            available_at=case(
+                (locked.c.to_delay.is_not(None), CLOCK + locked.c.to_delay),
+                else_=rows.c.available_at,
+            ),
+            attempts=locked.c.to_attempts,
+            stalls=locked.c.to_stalls,
+            step=case((~locked.c.to_restart, rows.c.step)),
+            failure=locked.c.to_failure,
+            failed_from=case((locked.c.to_failure.is_not(None), word(queue.ready))),
+            error=locked.c.to_error,
+            completed_at=case((~to_ready, CLOCK)),
+            updated_at=CLOCK,
+            **cleared_lease(),
+        )
+        .returning(rows.c.id)
+        .cte("settled")
+    )
+    history = write_attempts(
+        queue, locked, locked.c.to_outcome, locked.c.to_failure, locked.c.to_error
+    )
+    return select(settled.c.id).add_cte(history)
+
+
+@cache
+def reap(queue: Queue) -> Select[Any]:
+    """Take back stalled rows: lease expired, or no progress for longer than :horizons allow.
+
+    Idempotent and never waiting: the horizon is re-checked on the locked row version, and what
+    somebody else has locked is somebody else's. An outage blames nobody: nothing is reaped
+    until the server has been up for one lease time.
+    """
+    rows = queue.rows
+    q = rows.alias("q")
+    horizons = unnest("horizons", status=Text(), longest=Interval())
+    longest = select(horizons.c.longest).where(horizons.c.status == q.c.status).scalar_subquery()
+    stale = (
+        select(*(q.c[name] for name in HISTORY))
+        .where(
+            one_of(q.c.status, queue.held),
+            or_(q.c.lease_expires_at < CLOCK, q.c.progressed_at < CLOCK - longest),
+            func.pg_postmaster_start_time() < CLOCK - bindparam("ttl", type_=Interval),
+        )
+        .order_by(q.c.id)
+        .limit(bindparam("limit", type_=BigInteger))
+        .with_for_update(key_share=True, skip_locked=True, of=q)
+        .cte("stale")
+        .prefix_with("MATERIALIZED")
+    )
+    # At this many stalls the row ran alone: the death is its own.
+    poison = stale.c.stalls >= SUSPECT_STALLS
+    why = func.concat("stalled ", stale.c.stalls + 1, " time(s); last held by ", stale.c.leased_by)
+    reaped = (
+        update(rows)
+        .where(rows.c.id == stale.c.id)
+        .values(
+            status=case((poison, word(queue.failed)), else_=word(queue.ready)),
+            attempts=func.greatest(rows.c.attempts - 1, 0),
+            stalls=rows.c.stalls + 1,
+            failure=case((poison, "poison")),
+            failed_from=case((poison, word(queue.ready))),
+            error=why,
+            completed_at=case((poison, CLOCK)),
+            updated_at=CLOCK,
+            **cleared_lease(),
+        )
+        .returning(rows.c.id, rows.c.status, rows.c.failure, stale.c.leased_by)
+        .cte("reaped")
+    )
+    history = write_attempts(queue, stale, literal("stalled"), case((poison, "poison")), why)
+    return select(*reaped.c).add_cte(history)
+
+
+@cache
+def end_by_person(queue: Queue) -> Select[Any]:
+    """Cancel the rows in :ids that wait or run; clearing the token is the request to stop."""
+    rows = queue.rows
+    q = rows.alias("q")
+    open_rows = one_of(q.c.status, (queue.ready, *queue.held))
+    locked = (
+        select(*(q.c[name] for name in HISTORY))
+        .where(q.c.id == any_(cast(bindparam("ids"), ARRAY(BigInteger()))), open_rows)
+        .order_by(q.c.id)
+        .with_for_update(key_share=True, of=q)
+        .cte("locked")
+        .prefix_with("MATERIALIZED")
+    )
+    why = bindparam("why", type_=Text)
+    ended = (
+        update(rows)
+        .where(rows.c.id == array_of(locked))
+        .values(
+            status=word(queue.cancel_word),
+            failure="cancelled",
+            failed_from=word(queue.ready),
+            error=why,
+            completed_at=CLOCK,
+            updated_at=CLOCK,
+            **cleared_lease(),
+        )
+        .returning(rows.c.id)
+        .cte("ended")
+    )
+    history = write_attempts(queue, locked, literal("cancelled"), literal("cancelled"), why)
+    return select(ended.c.id).add_cte(history)
+
+
+@cache
+def enter(queue: Queue) -> ReturningUpdate[Any]:
+    """Make the rows in :ids that rest in one of :statuses ready, to go on after :step.
+
+    A failed row enters only if its failure is one of :failures and it failed in this queue.
+    """
+    rows = queue.rows
+    q = rows.alias("q")
+    locked = (
+        select(q.c.id)
+        .where(
+            q.c.id == any_(cast(bindparam("ids"), ARRAY(BigInteger()))),
+            q.c.status == any_(cast(bindparam("statuses"), ARRAY(Text()))),
+            one_of(q.c.status, queue.ended),
+            or_(
+                q.c.failure.is_(None),
+                and_(
+                    q.c.failed_from == word(queue.ready),
+                    q.c.failure == any_(cast(bindparam("failures"), ARRAY(Text()))),
+                ),
+            ),
+        )
+        .order_by(q.c.id)
+        .with_for_update(key_share=True, of=q)
+        .cte("locked")
+        .prefix_with("MATERIALIZED")
+    )
+    return (
+        update(rows)
+        .where(rows.c.id == array_of(locked))
+        .values(
+            status=word(queue.ready),
+            step=bindparam("step", type_=Text),
+            attempts=0,
+            stalls=0,
+            failure=null(),
+            failed_from=null(),
+            error=null(),
+            available_at=func.now(),
+            completed_at=null(),
+            updated_at=CLOCK,
+        )
+        .returning(rows.c.id)
+    )
+
+
+@cache
+def try_reaper_lock(table: str) -> Select[Any]:
+    """One reaper a table at a time; the lock only saves work, the statement is idempotent."""
+    return select(func.pg_try_advisory_xact_lock(func.hashtextextended(f"reap {table}", 0)))
