@@ -4,16 +4,20 @@ A NOTIFY never rides in the producer's commit: it would serialise commits on one
 out on a connection of its own: at once on the leading edge, then at most every 50 ms.
 """
 
+import selectors
 import threading
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import psycopg2
 import structlog
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 CHANNEL: Final = "lockkeeper_ready"
 TRAIL: Final = 0.05  # seconds between two notifications of one process
+LOOK: Final = 1.0  # seconds between two looks of a listener that hears nothing
 
 log = structlog.get_logger(__name__)
 
@@ -106,39 +110,37 @@ class Listener:
                 pause = min(pause * 2, 5.0)
 
     def _listen(self) -> None:
-        import select
-
-        import psycopg2
-
         raw = self._engine.raw_connection()
         try:
             connection = raw.driver_connection
             assert connection is not None
             connection.set_session(autocommit=True)
-            cursor = connection.cursor()
-            canary = f"canary {id(self)}"
-            cursor.execute(f"LISTEN {CHANNEL}")
-            silent, asked = 0.0, False
-            while not self._stopped.is_set():
-                readable, _, _ = select.select([connection], [], [], 1.0)
-                connection.poll()
-                heard = [notice.payload for notice in connection.notifies]
-                connection.notifies.clear()
-                for queue in heard:
-                    if queue != canary:
-                        self._wake(queue)
-                if heard:
-                    silent, asked = 0.0, False
-                    continue
-                silent += 0.0 if readable else 1.0
-                if silent < self._canary:
-                    continue
-                if asked:
-                    log.warning("listener.deaf", silent_s=silent)
-                    return
-                cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, canary))
-                silent, asked = 0.0, True
+            with connection.cursor() as cursor, selectors.DefaultSelector() as selector:
+                cursor.execute(f"LISTEN {CHANNEL}")
+                selector.register(connection, selectors.EVENT_READ)
+                self._hear(connection, cursor, selector)
         except psycopg2.Error as error:
             raise OSError(str(error)) from error
         finally:
             raw.invalidate()
+
+    def _hear(self, connection: Any, cursor: Any, selector: selectors.BaseSelector) -> None:
+        """Pass hints on, until told to stop or the connection turns out to be deaf."""
+        canary = f"canary {id(self)}"
+        silent_since, asked = time.monotonic(), False
+        while not self._stopped.is_set():
+            selector.select(LOOK)
+            connection.poll()
+            heard = [notice.payload for notice in connection.notifies]
+            connection.notifies.clear()
+            for queue in heard:
+                if queue != canary:
+                    self._wake(queue)
+            if heard:
+                silent_since, asked = time.monotonic(), False
+            elif time.monotonic() - silent_since >= self._canary:
+                if asked:
+                    log.warning("listener.deaf", silent_s=round(2 * self._canary))
+                    return
+                cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, canary))
+                silent_since, asked = time.monotonic(), True

@@ -17,7 +17,14 @@ from backend.problems import (
     TooManyRequests,
     Unsupported,
 )
-from backend.workloads.packages import configuration, licence_admin, schemas, service, submission
+from backend.workloads.packages import (
+    configuration,
+    licence_admin,
+    revetting,
+    schemas,
+    service,
+    submission,
+)
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.lockfile import ParsedLock, parse_lock
 from backend.workloads.packages.model import Request
@@ -139,7 +146,7 @@ def _retry(request_id: int | None, wish: schemas.RetryIn) -> schemas.RetryOut:
             _may_retry(user, request, include_rejected=wish.include_rejected)
         elif not (user.may(Role.ADMIN) or (wish.include_rejected and user.may(Role.APPROVER))):
             raise Forbidden("Only an admin may retry every request: name a request_id.")
-        retried = submission.retry(
+        retried = revetting.retry(
             session, request, by=user, include_rejected=wish.include_rejected, reason=wish.reason
         )
     _wake()
@@ -191,7 +198,7 @@ def withdraw(path: schemas.ById) -> schemas.WithdrawOut:
         request = service.request_of(session, path.id, user)
         if request.requestor_id != user.id and not user.may(Role.ADMIN):
             raise Forbidden("Only its requestor or an admin may withdraw a request.")
-        cancelled = submission.withdraw(session, request, by=user)
+        cancelled = revetting.withdraw(session, request, by=user)
     message = f"Request {path.id} is withdrawn; {len(cancelled)} packages were stopped."
     return schemas.WithdrawOut(message=message, request_id=path.id, cancelled=len(cancelled))
 

@@ -21,11 +21,11 @@ from backend.workloads.packages.model import (
     ScanFinding,
     SecurityScan,
 )
+from backend.workloads.packages.revetting import RETRIED, raise_priority
 from backend.workloads.packages.scanning.sources import Coverage
 from backend.workloads.packages.steps.download import DownloadResult
 from backend.workloads.packages.steps.licence import LicenceResult
 from backend.workloads.packages.steps.scan import Inspected, ScanResult
-from backend.workloads.packages.submission import RETRIED, raise_priority
 
 
 def _artifact_of(session: Session, lease: Lease) -> int:

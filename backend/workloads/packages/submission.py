@@ -13,20 +13,15 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    ColumnElement,
-    Select,
     Text,
     and_,
     any_,
     bindparam,
     column,
-    false,
     func,
     insert,
     literal,
-    or_,
     select,
-    update,
 )
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -36,14 +31,10 @@ from sqlalchemy.orm import Session
 from backend.db import table_of, unnest
 from backend.identity import audit
 from backend.identity.roles import Principal
-from backend.queue import control
-from backend.queue.lifecycle import PROCESSING_FAILURES
-from backend.workloads.packages.lifecycle import INSPECT, VETTING_QUEUE
+from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.lockfile import ParsedLock, WantedPackage
 from backend.workloads.packages.model import (
-    AdvisoryState,
     Artifact,
-    ArtifactEvidence,
     Package,
     PackageStatus,
     Request,
@@ -51,12 +42,14 @@ from backend.workloads.packages.model import (
     RequestNotice,
     RequestPackage,
 )
-from backend.workloads.packages.policy import policy_digest
+from backend.workloads.packages.revetting import of_artifacts, raise_priority, vet_again
 
 DEFAULT_PRIORITY = 5
-RETRIED = (*PROCESSING_FAILURES, "cancelled")
+
 
 PackageKey = tuple[str, str, str]
+
+
 ArtifactKey = tuple[int, str]
 """(package id, declared integrity or "")."""
 
@@ -212,7 +205,7 @@ def _hold(session: Session, artifacts: Collection[int]) -> None:
     """Keep a withdrawal from ending known rows unseen; workers are not in its way."""
     session.execute(
         select(PackageStatus.id)
-        .where(_of_artifacts(artifacts))
+        .where(of_artifacts(artifacts))
         .order_by(PackageStatus.id)
         .with_for_update(read=True, key_share=True)
     )
@@ -303,157 +296,3 @@ def _other_bytes(
         for package_id, hashes in sorted(named.items())
         if len(hashes) > 1
     ]
-
-
-def _of_artifacts(artifacts: Collection[int]) -> ColumnElement[bool]:
-    return PackageStatus.artifact_id == any_(sql_cast(sorted(artifacts), ARRAY(BigInteger)))
-
-
-def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelta) -> list[int]:
-    """Queue known artifacts whose verdict does not stand today; answers their row ids.
-
-    From the start: what failed in processing or was withdrawn, and evidence older than
-    ``max_age``. From the stored evidence: what other licence tiers or other advisory records
-    judged. What a person decided stays decided.
-    """
-    retried: list[int] = []
-    anew: list[int] = []
-    judged: list[int] = []
-    for row in session.execute(_standing(session, artifacts, max_age)):
-        if row.failure in RETRIED:
-            retried.append(row.id)
-        elif row.old or (row.changed and not row.read):
-            anew.append(row.id)
-        elif row.changed:
-            judged.append(row.id)
-    return [
-        *control.requeue(session, VETTING_QUEUE, retried, failures=RETRIED),
-        *control.reopen(session, VETTING_QUEUE, anew, failures=("policy",)),
-        *control.reopen(session, VETTING_QUEUE, judged, step=INSPECT, failures=("policy",)),
-    ]
-
-
-def _standing(
-    session: Session, artifacts: Collection[int], max_age: timedelta
-) -> Select[int, str | None, bool, bool, bool]:
-    """How the verdict of each artifact stands that vetting has ended; open rows are left out."""
-    status, failure = PackageStatus.status, PackageStatus.failure
-    return (
-        select(
-            PackageStatus.id,
-            failure,
-            # A verdict found anew from stored evidence is no younger than that evidence.
-            (
-                func.coalesce(ArtifactEvidence.updated_at, PackageStatus.vetted_at)
-                < func.now() - max_age
-            ).label("old"),
-            or_(
-                PackageStatus.policy_digest.is_distinct_from(policy_digest(session)),
-                # Null: refused before any advisory was asked, so none can change that.
-                func.coalesce(
-                    PackageStatus.advisories_digest != advisories_digest(session), false()
-                ),
-            ).label("changed"),
-            ArtifactEvidence.inspection.is_not(None).label("read"),
-        )
-        .outerjoin(ArtifactEvidence, ArtifactEvidence.artifact_id == PackageStatus.artifact_id)
-        .where(
-            _of_artifacts(artifacts),
-            or_(status == VETTING_QUEUE.done, failure.in_(("policy", *RETRIED))),
-        )
-    )
-
-
-def advisories_digest(session: Session) -> str:
-    """One word for all advisory records in use, as the workers last loaded them."""
-    digests = session.scalars(select(AdvisoryState.digest).order_by(AdvisoryState.source))
-    return "+".join(digests)
-
-
-def raise_priority(session: Session, artifacts: Collection[int], priority: int) -> None:
-    """An artifact is as urgent as its most urgent request."""
-    locked = (
-        select(PackageStatus.id)
-        .where(
-            _of_artifacts(artifacts),
-            PackageStatus.status == VETTING_QUEUE.ready,
-            PackageStatus.priority < priority,
-        )
-        .order_by(PackageStatus.id)
-        .with_for_update(key_share=True)
-    )
-    ids = session.scalars(locked).all()
-    if ids:
-        session.execute(
-            update(PackageStatus).where(PackageStatus.id.in_(ids)).values(priority=priority)
-        )
-
-
-def withdraw(session: Session, request: Request, *, by: Principal) -> list[int]:
-    """End a request; stops only what no other open request needs. Answers the cancelled rows."""
-    if request.withdrawn_at is not None:
-        return []
-    request.withdrawn_at = func.now()
-    session.flush()
-    mine = select(RequestPackage.artifact_id).where(RequestPackage.request_id == request.id)
-    still_open = and_(
-        PackageStatus.artifact_id.in_(mine),
-        PackageStatus.status.in_((VETTING_QUEUE.ready, *VETTING_QUEUE.held)),
-    )
-    # An upload that links one of these just now holds a key-share lock on its row: wait for it,
-    # so that it is counted below, or let it wait and find the cancelled row. No other lock is
-    # held meanwhile: a worker that has such a row may want its artifact.
-    session.execute(
-        select(PackageStatus.id).where(still_open).order_by(PackageStatus.id).with_for_update()
-    )
-    others = (
-        select(RequestPackage.artifact_id)
-        .join(Request, Request.id == RequestPackage.request_id)
-        .where(
-            Request.withdrawn_at.is_(None),
-            RequestPackage.artifact_id == PackageStatus.artifact_id,
-        )
-    )
-    needless = session.scalars(select(PackageStatus.id).where(still_open, ~others.exists())).all()
-    cancelled = control.cancel(
-        session, VETTING_QUEUE, needless, why=f"request {request.id} was withdrawn"
-    )
-    audit.record(
-        session, by, "request.withdrawn", f"request:{request.id}", cancelled=len(cancelled)
-    )
-    return cancelled
-
-
-def retry(
-    session: Session,
-    request: Request | None,
-    *,
-    by: Principal,
-    include_rejected: bool = False,
-    reason: str | None = None,
-) -> list[int]:
-    """Queue again what failed in processing, of one request or of all; answers the row ids.
-
-    Only what an open request needs. ``include_rejected`` vets anew what policy or a person
-    refused, too: the caller has checked that ``by`` may, and nobody reopens what they requested.
-    """
-    failures = PROCESSING_FAILURES + (("policy", "human") if include_rejected else ())
-    asked = (
-        select(RequestPackage.id)
-        .join(Request, Request.id == RequestPackage.request_id)
-        .where(RequestPackage.artifact_id == PackageStatus.artifact_id)
-    )
-    needed = asked.where(Request.withdrawn_at.is_(None))
-    if request is not None:
-        needed = needed.where(Request.id == request.id)
-    wanted = select(PackageStatus.id).where(PackageStatus.failure.in_(failures), needed.exists())
-    if include_rejected:
-        wanted = wanted.where(~asked.where(Request.requestor_id == by.id).exists())
-    ids = session.scalars(wanted).all()
-    retried = control.requeue(session, VETTING_QUEUE, ids, failures=failures)
-    subject = f"request:{request.id}" if request is not None else "queue:packages"
-    audit.record(
-        session, by, "packages.retried", subject, count=len(retried),
-        include_rejected=include_rejected, reason=reason,
-    )  # fmt: skip
-    return retried
