@@ -33,7 +33,8 @@ def _environment_of_a_stranger() -> Iterator[None]:
     read = {field.alias for field in Settings.model_fields.values()}
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name in read or name.startswith("PG"):
+            # LOCKKEEPER_VENV above all: a test of the set-up would remake the one it runs in.
+            if name in read or name.startswith(("PG", "LOCKKEEPER_")):
                 patch.delenv(name)
         yield
 
