@@ -245,6 +245,27 @@ def test_the_next_address_is_tried_where_one_does_not_answer(server: RegistrySer
     assert server.requests[0].headers["host"] == f"registry.example.test:{server.port}"
 
 
+def test_the_registrys_own_name_is_resolved_once_a_minute_and_again_after_a_failure(
+    server: RegistryServer,
+) -> None:
+    asked: list[str] = []
+
+    def watch(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+    server.answer("/x", Answer(body=b"yes"))
+    with Origin(f"http://registry.example.test:{server.port}", resolver=watch) as origin:
+        assert [get(origin) for _ in range(3)] == [b"yes"] * 3
+        assert len(asked) == 1
+
+        server.answer("/x", Answer(raw=b"nonsense", closes=True))
+        transient(origin)
+        server.answer("/x", Answer(body=b"yes"))
+        assert get(origin) == b"yes"
+        assert len(asked) == 2
+
+
 # Time
 
 

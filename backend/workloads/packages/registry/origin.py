@@ -6,6 +6,7 @@ address. Proxies, netrc and cookies do not exist for it.
 
 import socket
 import ssl
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from backend.workloads.packages.registry.errors import RegistryPermanent, Regist
 from backend.workloads.packages.registry.sites import Boundary, Site
 
 MAX_REDIRECTS = 3
+NAMES_KEPT = 60.0  # seconds
 _DISCARD_AT_MOST = 64 * 1024
 _NETWORK_FAILURES = (OSError, HTTPException, HTTPError)
 
@@ -115,6 +117,7 @@ class Origin:
         self._resolver = resolver
         self._refuse = refuse
         self._connections = Connections(_tls(ca_file))
+        self._resolved: dict[Site, tuple[float, list[str]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -196,13 +199,28 @@ class Origin:
         try:
             return self._connections.get(site, self._resolve(site), target, sent, deadline)
         except _NETWORK_FAILURES as error:
+            self._resolved.pop(site, None)  # it may have moved
             raise _transient(error, without_query(url)) from error
 
     def _resolve(self, site: Site) -> list[str]:
+        """Addresses that may be connected to; other hosts' are checked again on every request.
+
+        The registry's own, which may be any, are known for a minute: a resolver that loses a
+        packet takes seconds.
+        """
+        if not self._boundary.owns(site):
+            return self._checked(site, self._addresses(site))
+        known = self._resolved.get(site)
+        if known is None or known[0] < time.monotonic():
+            known = time.monotonic() + NAMES_KEPT, self._addresses(site)
+            self._resolved[site] = known
+        return known[1]
+
+    def _addresses(self, site: Site) -> list[str]:
         found = self._resolver(site.host, site.port, type=socket.SOCK_STREAM)
-        resolved = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if self._boundary.owns(site):
-            return resolved
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    def _checked(self, site: Site, resolved: list[str]) -> list[str]:
         for address in resolved:
             reason = self._refuse(address)
             if reason is not None:
