@@ -1,9 +1,11 @@
 """The declarative base, the engine and the session factory."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from sqlalchemy import (
     ARRAY,
+    Connection,
     Engine,
     MetaData,
     Table,
@@ -13,6 +15,7 @@ from sqlalchemy import (
     cast,
     column,
     create_engine,
+    event,
     func,
 )
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -71,5 +74,25 @@ def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockk
     )
 
 
-def make_sessions(engine: Engine) -> Sessions:
-    return sessionmaker(engine, expire_on_commit=False)
+def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions:
+    """A factory of sessions on ``engine``.
+
+    Args:
+        limit: of one statement, and of a transaction in which nothing happens: the server ends
+            either then. A process that is frozen, or cut off, in the middle of a transaction would
+            otherwise keep its locks for ever.
+    """
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    if limit is not None:
+        milliseconds = max(1, int(limit.total_seconds() * 1000))
+        # In the transaction itself: a pooler may give each one another connection.
+        limits = (
+            f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds};"
+            f" SET LOCAL statement_timeout = {milliseconds}"
+        )
+
+        @event.listens_for(sessions, "after_begin")
+        def _limit(_session: Session, _transaction: Any, connection: Connection) -> None:
+            connection.exec_driver_sql(limits)
+
+    return sessions

@@ -81,7 +81,7 @@ class Daemon:
         self._policy = policy
         self._stop = threading.Event()
         self._held = Held()
-        self._transactions = Transactions(make_sessions(engine), self._stop)
+        self._transactions = Transactions(make_sessions(engine, limit=policy.ttl), self._stop)
         self._notifier = Notifier(engine)
         self._children = Children(policy.children)
         self._producers = [self._producer(assignment) for assignment in assignments]
@@ -95,7 +95,7 @@ class Daemon:
             transactions=self._transactions, held=self._held, ttl=policy.ttl,
         )  # fmt: skip
         self._reaper = Reaper(
-            pipelines, self._heartbeat, transactions=self._transactions,
+            pipelines, worker=self.name, transactions=self._transactions,
             stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
         )  # fmt: skip
         self._listener = Listener(listen_engine, self._wake)
@@ -103,7 +103,7 @@ class Daemon:
     def _producer(self, assignment: Assignment) -> Producer:
         executor = Executor(
             assignment.pipeline, transactions=self._transactions, held=self._held,
-            children=self._children, ttl=self._policy.ttl,
+            children=self._children,
         )  # fmt: skip
         return Producer(
             assignment.pipeline, executor, worker=self.name, transactions=self._transactions,
@@ -133,7 +133,9 @@ class Daemon:
     @property
     def healthy(self) -> bool:
         """Every thread that must live is alive."""
-        return all(thread.is_alive() for thread in (*self._producers, self._heartbeat))
+        return all(
+            thread.is_alive() for thread in (*self._producers, self._heartbeat, self._reaper)
+        )
 
     def drain(self) -> int:
         """Stop claiming, hand back what has not begun, finish what runs within the grace.

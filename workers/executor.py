@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -39,13 +38,11 @@ class Executor:
         transactions: Transactions,
         held: Held,
         children: Children,
-        ttl: timedelta,
     ) -> None:
         self._pipeline = pipeline
         self._transactions = transactions
         self._held = held
         self._children = children
-        self._ttl = ttl
 
     def run(self, lease: Lease) -> Settlement | None:
         """Work on ``lease`` until its attempt ends.
@@ -139,7 +136,6 @@ class Executor:
         """The step's rows and the row's next status in one transaction, fence first."""
 
         def work(session: Session) -> Lease:
-            leases.fenced(session, self._ttl)
             committed = leases.commit(session, lease)
             if step.save is not None:
                 step.save(session, lease, outcome.result)
@@ -171,7 +167,6 @@ class Executor:
         save = step.save
 
         def work(session: Session) -> None:
-            leases.fenced(session, self._ttl)
             leases.settle_one(session, settlement)
             save(session, settlement.lease, result)
 

@@ -18,11 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat(threading.Thread):
-    """Beats every quarter of the lease time; a beat that failed is repeated at once.
-
-    ``steady_for`` tells the reaper how long the link to the database has been unbroken: a worker
-    that was cut off itself must not judge others.
-    """
+    """Beats every quarter of the lease time; a beat that failed is repeated at once."""
 
     def __init__(
         self,
@@ -41,14 +37,7 @@ class Heartbeat(threading.Thread):
         self._ttl = ttl
         self._period = ttl.total_seconds() / 4
         self._stopped = threading.Event()
-        self._steady_since: float | None = None
         self.draining = False
-
-    @property
-    def steady_for(self) -> float:
-        """Seconds since which every beat has succeeded; 0 after a failed one."""
-        since = self._steady_since
-        return 0.0 if since is None else time.monotonic() - since
 
     def stop(self) -> None:
         self._stopped.set()
@@ -59,10 +48,8 @@ class Heartbeat(threading.Thread):
             pause = self._period
             try:
                 self._transactions.once(self._beat)
-                self._steady_since = self._steady_since or began
             except SQLAlchemyError as error:
                 log.warning("heartbeat.failed", error=type(error).__name__)
-                self._steady_since = None
                 pause = min(0.5, self._period)
             self._stopped.wait(max(0.0, pause - (time.monotonic() - began)))
 
@@ -75,4 +62,4 @@ class Heartbeat(threading.Thread):
             for lease in mine:
                 if lease.id in lost:  # or settled a moment ago: its executor knows which
                     self._held.drop(lease)
-        fleet.beat(session, self._me)
+        fleet.beat(session, self._me, ttl=self._ttl)

@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.queue.pipeline import Pipeline
 from backend.queue.reaper import reap
 from workers.database import Transactions
-from workers.heartbeat import Heartbeat
 
 log = structlog.get_logger(__name__)
 
@@ -24,15 +23,15 @@ SHARE: Final = 20  # at most one twentieth of the time
 class Reaper(threading.Thread):
     """Reaps each served queue every two seconds, jittered.
 
-    Only after an unbroken connection of one lease time with heartbeats of its own: a worker
-    that comes back from an outage together with all the others blames nobody.
+    The statement itself does nothing until this worker has been in steady contact for one lease
+    time: one that comes back from an outage together with all the others blames nobody.
     """
 
     def __init__(
         self,
         pipelines: Sequence[Pipeline],
-        heartbeat: Heartbeat,
         *,
+        worker: str,
         transactions: Transactions,
         stall_timeout: timedelta,
         ttl: timedelta,
@@ -40,7 +39,7 @@ class Reaper(threading.Thread):
     ) -> None:
         super().__init__(name="reaper", daemon=True)
         self._pipelines = pipelines
-        self._heartbeat = heartbeat
+        self._worker = worker
         self._transactions = transactions
         self._stall_timeout = stall_timeout
         self._ttl = ttl
@@ -54,8 +53,7 @@ class Reaper(threading.Thread):
         pause = EVERY
         while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
             began = time.monotonic()
-            if self._heartbeat.steady_for >= self._ttl.total_seconds():
-                self._reap_all()
+            self._reap_all()
             pause = max(EVERY, SHARE * (time.monotonic() - began))
 
     def _reap_all(self) -> None:
@@ -68,7 +66,9 @@ class Reaper(threading.Thread):
     def _reap(self, pipeline: Pipeline) -> None:
         horizons = pipeline.horizons(self._stall_timeout)
         reaped = self._transactions.once(
-            lambda session: reap(session, pipeline.queue, horizons=horizons, ttl=self._ttl)
+            lambda session: reap(
+                session, pipeline.queue, horizons=horizons, ttl=self._ttl, worker=self._worker
+            )
         )
         for row in reaped:
             log.warning("lease.reaped", queue=pipeline.queue.name, row_id=row.id,

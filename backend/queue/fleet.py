@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ARRAY, Integer, Text, any_, delete, func, literal, select, text
+from sqlalchemy import ARRAY, Integer, Text, any_, case, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -24,6 +24,8 @@ class Worker(Base):
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
     heartbeat_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    steady_since: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    """Since when no beat was late: see ``reaper.reap``."""
 
 
 class QueuePause(Base):
@@ -42,15 +44,30 @@ ALIVE = timedelta(seconds=15)
 FORGOTTEN = timedelta(hours=24)
 
 
-def beat(session: Session, worker: Worker) -> None:
-    """Say that ``worker`` lives; the first beat registers it. Forgets those long gone."""
+def late_after(ttl: timedelta) -> timedelta:
+    """How long after its last beat a worker is late, who beats every quarter of ``ttl``."""
+    return ttl / 2
+
+
+def beat(session: Session, worker: Worker, *, ttl: timedelta) -> None:
+    """Say that ``worker`` lives; the first beat registers it. Forgets those long gone.
+
+    Args:
+        ttl: the lease time.
+    """
     known = {
         "hostname": worker.hostname, "pid": worker.pid, "version": worker.version,
         "queues": worker.queues, "held": worker.held, "draining": worker.draining,
         "heartbeat_at": func.clock_timestamp(),
     }  # fmt: skip
+    in_time = Worker.heartbeat_at > func.clock_timestamp() - late_after(ttl)
+    steady = case((in_time, Worker.steady_since), else_=func.clock_timestamp())
     statement = insert(Worker).values(name=worker.name, **known)
-    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=known))
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"], set_={**known, "steady_since": steady}
+        )
+    )
     session.execute(delete(Worker).where(Worker.heartbeat_at < func.now() - FORGOTTEN))
 
 

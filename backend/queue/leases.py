@@ -49,7 +49,6 @@ __all__ = [
     "commit",
     "done",
     "failed",
-    "fenced",
     "had_committed",
     "heartbeat",
     "next_due",
@@ -88,12 +87,6 @@ def _fences(leases: Sequence[Lease]) -> dict[str, Any]:
         "leases_id": [lease.id for lease in leases],
         "leases_token": [str(lease.token) for lease in leases],
     }
-
-
-def fenced(session: Session, ttl: timedelta = DEFAULT_TTL) -> None:
-    """Begin a fenced transaction: frozen in the middle, it ends within one lease time."""
-    milliseconds = str(int(ttl.total_seconds() * 1000))
-    session.execute(sql.FENCED_TRANSACTION, {"ttl_ms": milliseconds})
 
 
 def commit(session: Session, lease: Lease) -> Lease:

@@ -1,5 +1,6 @@
 """What a queue is: a descriptor over a table. Words, stages and policy; no state."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -33,13 +34,24 @@ class Stage:
     leaves: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a word says to a person: one sentence on why a row rests there and what comes next."""
+
+    sentence: str
+    person: bool = False
+    """A person must act before anything more happens."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Queue:
     """Which rows of ``table`` wait, run and rest, in the domain's own words.
 
     ``resting`` holds words that are no part of any queue but that rows of the table may bear.
-    ``partitions`` names the values of the ``queue`` column where several queues share the
-    descriptor. ``fair`` shares the claim between the values of ``fairness_key``.
+    ``uncancellable`` are held words under which a cancel is refused: what runs there cannot be
+    taken back. ``partitions`` names the values of the ``queue`` column where several queues share
+    the descriptor. ``fair`` shares the claim between the values of ``fairness_key``. ``meaning``
+    explains words to a person, those above all in which a row rests.
     """
 
     name: str
@@ -50,16 +62,20 @@ class Queue:
     failed: str
     cancelled: str | None = None
     resting: tuple[str, ...] = ()
+    uncancellable: tuple[str, ...] = ()
     partitions: tuple[str, ...] | None = None
     fair: bool = False
     max_attempts: int = 4
     backoff: Backoff = field(default_factory=Backoff)
+    meaning: Mapping[str, Meaning] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError(f"queue {self.name} has no stage")
         if self.ready in (*self.held, *self.ended):
             raise ValueError(f"queue {self.name}: {self.ready!r} means two things")
+        if strange := set(self.uncancellable) - set(self.held):
+            raise ValueError(f"queue {self.name}: {strange} are no held words")
 
     @property
     def rows(self) -> Table:
@@ -79,6 +95,11 @@ class Queue:
     @property
     def words(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.ready, *self.held, *self.ended)))
+
+    @property
+    def cancellable(self) -> tuple[str, ...]:
+        """Statuses that a cancel may end."""
+        return (self.ready, *(word for word in self.held if word not in self.uncancellable))
 
     @property
     def cancel_word(self) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from backend.queue import sql
+from backend.queue import fleet, sql
 from backend.queue.leases import DEFAULT_TTL
 from backend.queue.lifecycle import Queue
 
@@ -30,6 +30,7 @@ def reap(
     *,
     horizons: Mapping[str, timedelta],
     ttl: timedelta = DEFAULT_TTL,
+    worker: str | None = None,
     limit: int = BATCH,
 ) -> list[Reaped]:
     """Take back rows whose lease expired or that made no progress within their horizon.
@@ -38,6 +39,8 @@ def reap(
         horizons: for each held status, the longest time without progress.
         ttl: the lease time; nothing is reaped until the server has been up for that long, so
             that an outage blames nobody.
+        worker: who reaps. A worker may judge others only after one lease time in which every
+            heartbeat of its own came in time; a person (None) knows why.
 
     Returns:
         What was reaped; nothing where another reaper is at this table.
@@ -48,6 +51,8 @@ def reap(
         "horizons_status": list(horizons),
         "horizons_longest": list(horizons.values()),
         "ttl": ttl,
+        "reaper": worker,
+        "late": fleet.late_after(ttl),
         "limit": limit,
     }
     found = session.execute(sql.reap(queue), params)

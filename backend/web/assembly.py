@@ -1,6 +1,8 @@
 """The application with everything this release brings: workloads, health checks, metrics."""
 
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
 
 from flask import Flask
 from prometheus_client.core import GaugeMetricFamily
@@ -17,6 +19,9 @@ from backend.web.app import create_app
 from backend.web.health import Probes, schema_is
 from backend.workloads import parts, queues
 
+FROZEN: Final = timedelta(seconds=60)
+"""How long a statement of the API may take, and a transaction of a process that hangs."""
+
 
 def assemble(settings: Settings, engine: Engine) -> Flask:
     """The whole API of this release.
@@ -26,7 +31,7 @@ def assemble(settings: Settings, engine: Engine) -> Flask:
     """
     return create_app(
         settings,
-        make_sessions(engine),
+        make_sessions(engine, limit=FROZEN),
         blueprints=[blueprint for part in parts("api") for blueprint in part.BLUEPRINTS],
         probes=Probes(
             checks={"schema": schema_is(head), "workers": a_worker_lives}, metrics=metrics

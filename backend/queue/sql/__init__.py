@@ -14,9 +14,8 @@ from backend.queue.sql.claiming import (
     next_due,
     suspects,
 )
-from backend.queue.sql.ending import end_by_person, enter, reap, settle, try_reaper_lock
+from backend.queue.sql.ending import end_by_person, enter, may_judge, reap, settle, try_reaper_lock
 from backend.queue.sql.holding import (
-    FENCED_TRANSACTION,
     commit_step,
     heartbeat,
     progress,
@@ -24,7 +23,6 @@ from backend.queue.sql.holding import (
 )
 
 __all__ = [
-    "FENCED_TRANSACTION",
     "adopt",
     "claim",
     "claim_suspect",
@@ -33,6 +31,7 @@ __all__ = [
     "enter",
     "fairness_keys",
     "heartbeat",
+    "may_judge",
     "next_due",
     "one_of",
     "progress",

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    ColumnElement,
     Interval,
     SmallInteger,
     Text,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal,
     null,
@@ -27,6 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Select
 
 from backend.db import unnest
+from backend.queue.fleet import Worker
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import (
     CLOCK,
@@ -110,6 +113,7 @@ def reap(queue: Queue) -> Select[Any]:
             one_of(q.c.status, queue.held),
             or_(q.c.lease_expires_at < CLOCK, q.c.progressed_at < CLOCK - longest),
             func.pg_postmaster_start_time() < CLOCK - bindparam("ttl", type_=Interval),
+            may_judge(),
         )
         .order_by(q.c.id)
         .limit(bindparam("limit", type_=BigInteger))
@@ -141,12 +145,32 @@ def reap(queue: Queue) -> Select[Any]:
     return select(*reaped.c).add_cte(history)
 
 
+def may_judge() -> ColumnElement[bool]:
+    """Whether :reaper, where one is named, has been in steady contact for :ttl, to :late ago.
+
+    By the database's clock and in the statement itself: after an outage, a frozen server or a
+    machine that slept, everybody is late, and nobody is to blame.
+    """
+    reaper, ttl = bindparam("reaper", type_=Text), bindparam("ttl", type_=Interval)
+    steady = exists(
+        select(literal(1)).where(
+            Worker.name == reaper,
+            Worker.steady_since < CLOCK - ttl,
+            Worker.heartbeat_at > CLOCK - bindparam("late", type_=Interval),
+        )
+    )
+    return or_(reaper.is_(None), steady)
+
+
 @cache
 def end_by_person(queue: Queue) -> Select[Any]:
-    """Cancel the rows in :ids that wait or run; clearing the token is the request to stop."""
+    """Cancel the rows in :ids that wait or run; clearing the token is the request to stop.
+
+    Rows under a word that the queue calls uncancellable are left alone.
+    """
     rows = queue.rows
     q = rows.alias("q")
-    open_rows = one_of(q.c.status, (queue.ready, *queue.held))
+    open_rows = one_of(q.c.status, queue.cancellable)
     locked = (
         select(*(q.c[name] for name in HISTORY))
         .where(q.c.id == any_(cast(bindparam("ids"), ARRAY(BigInteger()))), open_rows)
@@ -179,7 +203,8 @@ def end_by_person(queue: Queue) -> Select[Any]:
 def enter(queue: Queue) -> ReturningUpdate[Any]:
     """Make the rows in :ids that rest in one of :statuses ready, to go on after :step.
 
-    A failed row enters only if its failure is one of :failures and it failed in this queue.
+    A failed row enters only if its failure is one of :failures and it failed in this queue; any
+    row only if it ended before :ended_before. With :stalls it enters as a suspect.
     """
     rows = queue.rows
     q = rows.alias("q")
@@ -189,6 +214,7 @@ def enter(queue: Queue) -> ReturningUpdate[Any]:
             q.c.id == any_(cast(bindparam("ids"), ARRAY(BigInteger()))),
             q.c.status == any_(cast(bindparam("statuses"), ARRAY(Text()))),
             one_of(q.c.status, queue.ended),
+            q.c.completed_at < bindparam("ended_before", type_=Timestamp),
             or_(
                 q.c.failure.is_(None),
                 and_(
@@ -209,7 +235,7 @@ def enter(queue: Queue) -> ReturningUpdate[Any]:
             status=word(queue.ready),
             step=bindparam("step", type_=Text),
             attempts=0,
-            stalls=0,
+            stalls=bindparam("stalls", type_=SmallInteger),
             failure=null(),
             failed_from=null(),
             error=null(),

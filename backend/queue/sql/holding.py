@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     null,
     select,
-    text,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -94,10 +93,3 @@ def progress(queue: Queue) -> ReturningUpdate[Any]:
         .values(status=bindparam("next_status", type_=Text), progressed_at=CLOCK, updated_at=CLOCK)
         .returning(rows.c.id)
     )
-
-
-FENCED_TRANSACTION = text(
-    "SELECT set_config('idle_in_transaction_session_timeout', :ttl_ms, true),"
-    " set_config('statement_timeout', :ttl_ms, true)"
-)
-"""A worker frozen inside a fenced transaction must not pin its row for ever."""

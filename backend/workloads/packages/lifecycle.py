@@ -3,12 +3,14 @@
 from datetime import timedelta
 from typing import Final
 
-from backend.queue.lifecycle import Queue, Stage
+from backend.queue.lifecycle import Meaning, Queue, Stage
 from backend.queue.retry import Backoff
 
 TABLE: Final = "package_status"
 
 LICENCE, DOWNLOAD, INSPECT, SCAN = "licence", "download", "inspect", "scan"
+
+RECALLED: Final = Meaning("An approver recalled it: nobody gets it, and no queue works on it.")
 
 VETTING_QUEUE: Final = Queue(
     name="packages",
@@ -25,6 +27,14 @@ VETTING_QUEUE: Final = Queue(
     resting=("Recalled",),
     max_attempts=4,
     backoff=Backoff(base=timedelta(seconds=2), cap=timedelta(minutes=5)),
+    meaning={
+        "Pending Approval": Meaning(
+            "Vetting is finished and policy forbids nothing in it: an approver approves or"
+            " rejects it.",
+            person=True,
+        ),
+        "Recalled": RECALLED,
+    },
 )
 
 PUBLISHING_QUEUE: Final = Queue(
@@ -36,6 +46,13 @@ PUBLISHING_QUEUE: Final = Queue(
     failed="Rejected",
     resting=("Recalled",),
     max_attempts=4,
+    meaning={
+        "Approved": Meaning(
+            "An approver approved it: it is published once somebody asks for that.", person=True
+        ),
+        "Published": Meaning("It is published; there is nothing more to do."),
+        "Recalled": RECALLED,
+    },
 )
 
 IN_VETTING: Final = (VETTING_QUEUE.ready, *VETTING_QUEUE.held)

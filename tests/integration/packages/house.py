@@ -112,7 +112,7 @@ class HandWorker:
         self._children = Children(2)
         self._executor = Executor(
             self.pipeline, transactions=self._transactions, held=self._held,
-            children=self._children, ttl=leases.DEFAULT_TTL,
+            children=self._children,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from backend.db import Sessions
+from backend.db import Sessions, make_sessions
 from backend.queue import control, leases
 from backend.queue.leases import Lease
 from backend.queue.retry import Died, LeaseLost, Permanent
@@ -210,13 +210,13 @@ def test_a_heartbeat_of_a_batch_names_exactly_the_lost_rows(rows: Rows, sessions
         assert leases.heartbeat(session, PROBE, [first, second, third]) == {second.id}
 
 
-def test_a_fenced_transaction_that_freezes_lets_go_of_its_row(
-    rows: Rows, sessions: Sessions
+def test_a_workers_transaction_that_freezes_lets_go_of_its_row(
+    rows: Rows, engine: Engine, sessions: Sessions
 ) -> None:
     row_id = rows.one()
     lease = rows.claim_one()
-    with sessions() as frozen, sessions() as impatient:
-        leases.fenced(frozen, timedelta(milliseconds=100))
+    limited = make_sessions(engine, limit=timedelta(milliseconds=100))
+    with limited() as frozen, sessions() as impatient:
         leases.commit(frozen, lease)
         # Waits for the frozen transaction to be ended by the server: far longer than its limit.
         impatient.execute(text("SET LOCAL lock_timeout = '10s'"))
@@ -230,9 +230,8 @@ def test_a_fenced_transaction_that_freezes_lets_go_of_its_row(
     assert rows.row(row_id).step is None
 
 
-def test_a_fenced_statement_is_cancelled_after_one_lease_time(sessions: Sessions) -> None:
-    with sessions() as session:
-        leases.fenced(session, timedelta(milliseconds=50))
+def test_a_workers_statement_is_cancelled_after_one_lease_time(engine: Engine) -> None:
+    with make_sessions(engine, limit=timedelta(milliseconds=50))() as session:
         with pytest.raises(DBAPIError) as cancelled:
             session.execute(text("SELECT pg_sleep(20)"))
 

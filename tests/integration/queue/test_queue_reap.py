@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text, update
 
 from backend.db import Sessions
-from backend.queue import leases, reaper, sql
+from backend.queue import fleet, leases, reaper, sql
+from backend.queue.fleet import Worker
 from tests.integration.queue.ledger import HOUR, MOMENT, Rows, ago, horizons
 from tests.integration.queue.probe_workload import PROBE, PUBLISH
+
+MINUTE = timedelta(minutes=1)
 
 
 def test_an_expired_lease_makes_its_row_ready_with_the_attempt_handed_back(rows: Rows) -> None:
@@ -150,7 +153,7 @@ def test_two_reapers_without_their_lock_reap_each_row_once(rows: Rows, sessions:
     start = threading.Barrier(4)
     params = {
         "horizons_status": list(PROBE.held), "horizons_longest": [HOUR] * len(PROBE.held),
-        "ttl": MOMENT, "limit": 20,
+        "ttl": MOMENT, "limit": 20, "reaper": None, "late": MOMENT,
     }  # fmt: skip
 
     def reaps() -> list[int]:
@@ -181,3 +184,70 @@ def test_a_reap_takes_at_most_its_limit(rows: Rows, sessions: Sessions, limit: i
         reaped = reaper.reap(session, PROBE, horizons=horizons(PROBE), ttl=MOMENT, limit=limit)
 
     assert len(reaped) == limit
+
+
+def beats(sessions: Sessions, *, ttl: timedelta = MINUTE) -> None:
+    me = Worker(
+        name="judge", hostname="here", pid=1, version="1", queues=["probe"], held=0, draining=False
+    )
+    with sessions.begin() as session:
+        fleet.beat(session, me, ttl=ttl)
+
+
+def contact(sessions: Sessions, *, since: str, last: str) -> None:
+    """Set when the judge's contact became steady, and when its last beat came."""
+    with sessions.begin() as session:
+        session.execute(update(Worker).values(steady_since=ago(since), heartbeat_at=ago(last)))
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "may"),
+    [
+        ("2 minutes", "1 second", True),
+        ("30 seconds", "1 second", False),
+        ("2 minutes", "40 seconds", False),
+    ],
+    ids=["steady", "steady for less than a lease time", "its own last beat is late"],
+)
+def test_a_worker_judges_others_only_in_steady_contact(
+    rows: Rows, sessions: Sessions, since: str, last: str, may: bool
+) -> None:
+    row_id = rows.one()
+    rows.claim()
+    rows.expire(row_id)
+    beats(sessions)
+    contact(sessions, since=since, last=last)
+    limits = {"ttl": MINUTE, "late": fleet.late_after(MINUTE)}
+    # Asked alone: no server of a test is up for a minute, which the statement wants as well.
+    with sessions.begin() as session:
+        judged = session.scalar(select(sql.may_judge()), {"reaper": "judge", **limits})
+        strangers = session.scalar(select(sql.may_judge()), {"reaper": "nobody", **limits})
+    assert judged is may
+    assert strangers is False
+
+
+def test_the_reaper_that_is_named_must_be_in_steady_contact(rows: Rows, sessions: Sessions) -> None:
+    row_id = rows.one()
+    rows.claim()
+    rows.expire(row_id)
+    with sessions.begin() as session:
+        limits = horizons(PROBE)
+        assert reaper.reap(session, PROBE, horizons=limits, ttl=MOMENT, worker="judge") == []
+    assert rows.row(row_id).stalls == 0
+
+
+def test_a_late_beat_starts_the_time_of_steady_contact_anew(rows: Rows, sessions: Sessions) -> None:
+    beats(sessions)
+    contact(sessions, since="1 hour", last="29 seconds")
+    beats(sessions)
+    with sessions.begin() as session:
+        in_time = session.scalar(select(func.clock_timestamp() - Worker.steady_since))
+    contact(sessions, since="1 hour", last="31 seconds")
+    beats(sessions)
+    with sessions.begin() as session:
+        late = session.scalar(select(func.clock_timestamp() - Worker.steady_since))
+
+    assert in_time is not None
+    assert late is not None
+    assert in_time > timedelta(minutes=59)
+    assert late < timedelta(seconds=20)

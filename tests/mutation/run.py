@@ -1,0 +1,170 @@
+"""``python -m tests.mutation.run``: every mutant must turn a test red.
+
+Each mutant is one replacement in a copy of the code; what is imported there is the copy, never the
+installed tree. The tests must first be green without a mutant, so that red means something.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.mutation.table import MUTANTS, Mutant
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+CODE: Final = ("backend", "workers", "tests")
+LIMIT: Final = 180  # seconds for the tests of one mutant
+TEST_LIMIT: Final = 30  # seconds for one test
+FAILED: Final = re.compile(r"^FAILED \S*::(\S+)", re.MULTILINE)
+ORIGIN: Final = "import backend, workers; print(backend.__file__, workers.__file__)"
+
+
+class NoAnswer(Exception):
+    """The tests said neither yes nor no: nothing follows about the mutant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    mutant: Mutant
+    killer: str | None
+    """The test that turned red; None where all stayed green."""
+    took: float  # seconds
+    trouble: str | None = None
+
+    @property
+    def killed(self) -> bool:
+        return self.killer is not None
+
+
+@contextmanager
+def copy_of_the_code() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lockkeeper-mutant-") as directory:
+        copy = Path(directory).resolve()
+        for name in CODE:
+            shutil.copytree(REPOSITORY / name, copy / name)
+        shutil.copy2(REPOSITORY / "pyproject.toml", copy)
+        yield copy
+
+
+def apply(mutant: Mutant, copy: Path) -> None:
+    """Raises LookupError where the text to replace is not there exactly once."""
+    path = copy / mutant.path
+    text = path.read_text()
+    if (times := text.count(mutant.before)) != 1:
+        raise LookupError(f"its text occurs {times} times in {mutant.path}, not once")
+    path.write_text(text.replace(mutant.before, mutant.after))
+
+
+def environment(copy: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**kept, "PYTHONPATH": str(copy)}
+
+
+def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=copy, env=environment(copy), capture_output=True, text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+
+
+def check_origin(copy: Path) -> None:
+    """The copy is what is imported there, not the tree that the environment has installed."""
+    imported = python(copy, "-c", ORIGIN).stdout.split()
+    if imported != [str(copy / "backend/__init__.py"), str(copy / "workers/__init__.py")]:
+        raise SystemExit(f"mutants: the tests would import {imported}, not the mutated copy")
+
+
+def run_tests(copy: Path, pattern: str) -> str | None:
+    """The first test that failed, or None where at least one ran and all passed.
+
+    Raises:
+        NoAnswer: pytest ended in any other way.
+    """
+    file, _, expression = pattern.partition(":")
+    try:
+        ran = python(
+            copy, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE",
+            f"--timeout={TEST_LIMIT}", f"tests/{file}", "-k", expression or "test",
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"{pattern}: no end within {LIMIT} s") from None
+    failed = FAILED.search(ran.stdout)
+    if ran.returncode == 1 and failed:
+        return failed[1]
+    if ran.returncode == 0:
+        return None
+    raise NoAnswer(f"{pattern}: pytest ended with {ran.returncode}: {ran.stdout.strip()[-300:]}")
+
+
+def judge(mutant: Mutant) -> Verdict:
+    began = time.monotonic()
+    killer, trouble = None, None
+    try:
+        with copy_of_the_code() as copy:
+            apply(mutant, copy)
+            for pattern in mutant.tests:
+                killer = killer or run_tests(copy, pattern)
+    except (LookupError, NoAnswer) as error:
+        trouble = str(error)
+    return Verdict(mutant, killer, time.monotonic() - began, trouble)
+
+
+def check_green(mutants: Sequence[Mutant], jobs: int) -> list[str]:
+    """The patterns that are red without any mutant, or match no test."""
+    patterns = sorted({pattern for mutant in mutants for pattern in mutant.tests})
+
+    def red(pattern: str) -> str | None:
+        try:
+            failed = run_tests(copy, pattern)
+        except NoAnswer as error:
+            return str(error)
+        return failed and f"{pattern}: {failed} fails"
+
+    with copy_of_the_code() as copy, ThreadPoolExecutor(jobs) as pool:
+        check_origin(copy)
+        return [line for line in pool.map(red, patterns) if line]
+
+
+def say(verdict: Verdict) -> None:
+    what = verdict.trouble or verdict.killer or "SURVIVED"
+    print(f"{verdict.mutant.name:<50}  {what:<100}  {verdict.took:5.1f} s", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="mutants", description="Each mutant must turn a test red."
+    )
+    parser.add_argument("word", nargs="?", default="", help="only mutants with this in their name")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once")
+    asked = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if asked.word in mutant.name]
+    began = time.monotonic()
+    if red := check_green(chosen, asked.jobs):
+        print("mutants: not green without a mutant:", *red, sep="\n  ")
+        return 1
+    print(f"{'mutant':<50}  {'killed by':<100}  seconds")
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        verdicts = []
+        for verdict in pool.map(judge, chosen):
+            say(verdict)
+            verdicts.append(verdict)
+    alive = [verdict.mutant.name for verdict in verdicts if not verdict.killed]
+    print(
+        f"mutants: {len(verdicts) - len(alive)} of {len(verdicts)} killed"
+        f" in {time.monotonic() - began:.0f} s" + "".join(f"\n  alive: {name}" for name in alive)
+    )
+    return 1 if alive or not verdicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
