@@ -86,7 +86,12 @@ class Settings(BaseSettings):
     worker_stall_timeout: Seconds = Field(seconds(1800), alias="WORKER_STALL_TIMEOUT")
     worker_concurrency: int = Field(8, alias="WORKER_CONCURRENCY", ge=1, le=256)
     worker_grace_period: Seconds = Field(seconds(25), alias="WORKER_GRACE_PERIOD")
+    worker_metrics_host: str = Field("127.0.0.1", alias="WORKER_METRICS_HOST")
+    worker_metrics_port: int | None = Field(None, alias="WORKER_METRICS_PORT", ge=0, le=65535)
     lease_ttl: Seconds = Field(seconds(12), alias="LEASE_TTL", ge=seconds(2))
+    attempts_retention: Seconds = Field(
+        seconds(90 * 86400), alias="ATTEMPTS_RETENTION", ge=seconds(86400)
+    )
 
     # Logs
     log_level: str = Field("INFO", alias="LOG_LEVEL")
@@ -102,7 +107,7 @@ class Settings(BaseSettings):
     @field_validator(
         "access_token_ttl", "refresh_token_ttl", "download_timeout", "vetting_max_age",
         "advisory_max_age", "trivy_timeout", "worker_sleep_interval", "worker_stall_timeout",
-        "worker_grace_period", "lease_ttl", mode="before",
+        "worker_grace_period", "lease_ttl", "attempts_retention", mode="before",
     )  # fmt: skip
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:

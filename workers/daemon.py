@@ -1,16 +1,10 @@
 """The worker process: its threads, how it starts, and how it drains."""
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
-from typing import Final
-from uuid import uuid4
 
 import structlog
 from sqlalchemy import Engine
@@ -21,44 +15,24 @@ from backend.db import make_sessions
 from backend.queue import fleet, leases
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
-from backend.queue.pipeline import Pipeline
 from backend.queue.wake import Listener, Notifier
+from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
 from workers.executor import Executor
 from workers.heartbeat import Heartbeat
 from workers.held import Held
 from workers.isolation import Children
+from workers.metrics import Metrics
 from workers.producer import Producer
 from workers.reaping import Reaper
+from workers.retention import Retention
+from workers.suspects import Suspects
+
+__all__ = ["Assignment", "Daemon", "Policy", "worker_name"]
 
 log = structlog.get_logger(__name__)
 
-NAME_BYTES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How this worker works. Durations are timedeltas, counts are rows."""
-
-    concurrency: int = 8
-    children: int = os.cpu_count() or 1
-    interval: timedelta = timedelta(seconds=10)
-    stall_timeout: timedelta = timedelta(minutes=30)
-    grace: timedelta = timedelta(seconds=25)
-    ttl: timedelta = leases.DEFAULT_TTL
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A pipeline this worker serves; some of its partitions, or all where None."""
-
-    pipeline: Pipeline
-    partitions: Sequence[str] | None = None
-
-
-def worker_name(given: str | None = None) -> str:
-    """Unique for each process, so that history can tell two lives of one host apart."""
-    return given or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:NAME_BYTES]}"
+LAST_WORDS = 2.0  # seconds past the grace period for a process that releases its row
 
 
 def _release(queue: Queue, rows: Sequence[Lease], session: Session) -> set[int]:
@@ -76,34 +50,43 @@ class Daemon:
         policy: Policy,
         *,
         name: str | None = None,
+        alone: Sequence[str] = (),
     ) -> None:
+        """``alone`` is the command that runs one suspect; without it others must do that."""
         self.name = worker_name(name)
         self._policy = policy
         self._stop = threading.Event()
         self._held = Held()
+        release = version("lockkeeper")
+        self.metrics = Metrics([a.pipeline.queue.name for a in assignments], version=release)
         self._transactions = Transactions(make_sessions(engine, limit=policy.ttl), self._stop)
         self._notifier = Notifier(engine)
         self._children = Children(policy.children)
         self._producers = [self._producer(assignment) for assignment in assignments]
         pipelines = [a.pipeline for a in assignments]
-        me = fleet.Worker(
-            name=self.name, hostname=socket.gethostname(), pid=os.getpid(),
-            version=version("lockkeeper"), queues=[p.queue.name for p in pipelines],
-        )  # fmt: skip
+        me = this_worker(self.name, [p.queue.name for p in pipelines])
         self._heartbeat = Heartbeat(
             [p.queue for p in pipelines], me,
             transactions=self._transactions, held=self._held, ttl=policy.ttl,
+            metrics=self.metrics,
         )  # fmt: skip
         self._reaper = Reaper(
             pipelines, worker=self.name, transactions=self._transactions,
             stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
+            metrics=self.metrics,
         )  # fmt: skip
-        self._listener = Listener(listen_engine, self._wake)
+        self._suspects = Suspects(
+            assignments, alone, worker=self.name, transactions=self._transactions,
+            grace=policy.grace, became_ready=self._became_ready,
+        )  # fmt: skip
+        self._retention = Retention(transactions=self._transactions, keep=policy.retention)
+        self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
+        self._observe()
 
     def _producer(self, assignment: Assignment) -> Producer:
         executor = Executor(
             assignment.pipeline, transactions=self._transactions, held=self._held,
-            children=self._children,
+            children=self._children, metrics=self.metrics,
         )  # fmt: skip
         return Producer(
             assignment.pipeline, executor, worker=self.name, transactions=self._transactions,
@@ -111,6 +94,18 @@ class Daemon:
             interval=self._policy.interval, ttl=self._policy.ttl,
             partitions=assignment.partitions, became_ready=self._became_ready,
         )  # fmt: skip
+
+    def _observe(self) -> None:
+        """What is not counted as it happens but looked up when somebody asks."""
+        for one in self._producers:
+            self.metrics.watch_queue(
+                one.queue.name, held=partial(self._held.count, one.queue), capacity=one.capacity
+            )
+        self.metrics.watch_worker(silence=lambda: self.silence, draining=lambda: self.draining)
+
+    def _heard(self, queue: str) -> None:
+        self.metrics.heard()
+        self._wake(queue)
 
     def _wake(self, queue: str) -> None:
         for producer in self._producers:
@@ -125,6 +120,8 @@ class Daemon:
         self._heartbeat.start()
         self._listener.start()
         self._reaper.start()
+        self._retention.start()
+        self._suspects.start()
         for producer in self._producers:
             producer.start()
         queues = [producer.queue.name for producer in self._producers]
@@ -132,10 +129,18 @@ class Daemon:
 
     @property
     def healthy(self) -> bool:
-        """Every thread that must live is alive."""
-        return all(
-            thread.is_alive() for thread in (*self._producers, self._heartbeat, self._reaper)
-        )
+        """No thread that must live has died; before they start and in a drain none must."""
+        threads = (*self._producers, self._heartbeat, self._reaper)
+        return self.draining or all(t.ident is None or t.is_alive() for t in threads)
+
+    @property
+    def draining(self) -> bool:
+        return self._heartbeat.draining
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the database last took a heartbeat; infinite before the first."""
+        return self._heartbeat.silence
 
     def drain(self) -> int:
         """Stop claiming, hand back what has not begun, finish what runs within the grace.
@@ -146,12 +151,15 @@ class Daemon:
         began = time.monotonic()
         self._heartbeat.draining = True
         self._reaper.stop()
+        self._retention.stop()
+        self._suspects.stop()
         for producer in self._producers:
             producer.drain()
         grace_ends = began + self._policy.grace.total_seconds()
         for producer in self._producers:
             producer.join(max(0.0, grace_ends - time.monotonic()))
         left = self._release_rest()
+        self._suspects.join(max(0.0, grace_ends - time.monotonic()) + LAST_WORDS)
         self._stop.set()
         self._listener.stop()
         self._heartbeat.stop()

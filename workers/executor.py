@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.queue import leases
 from backend.queue.leases import Lease, Settlement
+from backend.queue.lifecycle import Stage
 from backend.queue.pipeline import (
     Done,
     Isolation,
@@ -24,6 +25,7 @@ from backend.queue.retry import LeaseLost, TimedOut
 from workers.database import Stopped, Transactions
 from workers.held import Held
 from workers.isolation import Children
+from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +40,13 @@ class Executor:
         transactions: Transactions,
         held: Held,
         children: Children,
+        metrics: Metrics,
     ) -> None:
         self._pipeline = pipeline
         self._transactions = transactions
         self._held = held
         self._children = children
+        self.metrics = metrics
 
     def run(self, lease: Lease) -> Settlement | None:
         """Work on ``lease`` until its attempt ends.
@@ -56,26 +60,36 @@ class Executor:
             ended = self._through_stages(lease)
         except LeaseLost as lost:
             log.warning("lease.lost", queue=lease.queue.name, row_id=lease.id, detail=str(lost))
+            self.metrics.lost(lease.queue.name)
         except Stopped:
             pass  # released, or left to the reaper: the row is safe either way
         else:
-            _say(ended.settlement, ran=time.monotonic() - began)
+            ran = time.monotonic() - began
+            _say(ended.settlement, ran=ran)
+            self.metrics.ended(ended.settlement, ran=ran)
             if not ended.stored:
                 return ended.settlement
+            self.metrics.stored([ended.settlement])
         self._held.drop(lease)
         return None
 
     def _through_stages(self, lease: Lease) -> "Ended":
         while (stage := lease.next_stage) is not None:
             step = self._pipeline.step(stage)
+            began = time.monotonic()
             try:
                 lease, outcome = self._perform(step, lease)
             except (LeaseLost, Stopped):
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a step ends its attempt
+                if not self._held.holds(lease):  # it may be why: a lost row's child is killed
+                    raise LeaseLost(_taken_back(lease, stage)) from error
                 return Ended(leases.after_error(lease, error))
+            finally:
+                took = time.monotonic() - began
+                self.metrics.stepped(lease.queue.name, stage.name, took)
             if not self._held.holds(lease):
-                raise LeaseLost(f"row {lease.id} was taken back while {stage.name} ran")
+                raise LeaseLost(_taken_back(lease, stage))
             try:
                 if not isinstance(outcome, Done):
                     return self._refuse(step, lease, outcome)
@@ -91,14 +105,21 @@ class Executor:
         return Ended(leases.done(lease))
 
     def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
+        outcome: Outcome
         snapshot = self._read(lease)
         if step.isolation is Isolation.PROCESS:
-            # Waiting for a child is no stall: its time without progress counts from here.
-            result = self._children.run(step, snapshot, started=lambda: self._report(step, lease))
-            return self._entered(step, lease), Done(result)
+            outcome = self._children.run(
+                step,
+                snapshot,
+                # Waiting for a child is no stall: its time without progress counts from here.
+                started=lambda: self._report(step, lease),
+                watch=lambda stop: self._held.watch(lease, stop),
+                fresh=lease.suspect,
+            )
+            return self._entered(step, lease), outcome
         self._enter(step, lease)
         began = time.monotonic()
-        outcome: Outcome = step.run(snapshot, self._pipeline.tools)
+        outcome = step.run(snapshot, self._pipeline.tools)
         if time.monotonic() - began > step.timeout.total_seconds():
             raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
         return self._entered(step, lease), outcome
@@ -180,6 +201,10 @@ class Ended:
 
     settlement: Settlement
     stored: bool = False
+
+
+def _taken_back(lease: Lease, stage: Stage) -> str:
+    return f"row {lease.id} was taken back while {stage.name} ran"
 
 
 def _say(settlement: Settlement, *, ran: float) -> None:

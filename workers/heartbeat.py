@@ -1,5 +1,6 @@
 """Renews all held leases in one statement a queue, and says that this worker lives."""
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from backend.queue import fleet, leases
 from backend.queue.lifecycle import Queue
 from workers.database import Transactions
 from workers.held import Held
+from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,7 @@ class Heartbeat(threading.Thread):
         transactions: Transactions,
         held: Held,
         ttl: timedelta,
+        metrics: Metrics,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._queues = queues
@@ -35,9 +38,16 @@ class Heartbeat(threading.Thread):
         self._transactions = transactions
         self._held = held
         self._ttl = ttl
+        self._metrics = metrics
         self._period = ttl.total_seconds() / 4
         self._stopped = threading.Event()
+        self._last = -math.inf
         self.draining = False
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the database last took a beat; infinite before the first."""
+        return time.monotonic() - self._last
 
     def stop(self) -> None:
         self._stopped.set()
@@ -48,8 +58,10 @@ class Heartbeat(threading.Thread):
             pause = self._period
             try:
                 self._transactions.once(self._beat)
+                self._last = time.monotonic()
             except SQLAlchemyError as error:
                 log.warning("heartbeat.failed", error=type(error).__name__)
+                self._metrics.heartbeat_failed()
                 pause = min(0.5, self._period)
             self._stopped.wait(max(0.0, pause - (time.monotonic() - began)))
 

@@ -2,26 +2,21 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
 
 
 class Held:
-    """Leases by queue and id. Also the gate that lets a suspect row run alone.
-
-    No claim is made while somebody asked to be alone, and somebody is alone only when nothing
-    is held, nothing runs (a row whose lease was lost may still do so) and no claim is under way:
-    then a death of this process is that one row's doing.
-    """
+    """Leases by queue and id."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._leases: dict[Queue, dict[int, Lease]] = defaultdict(dict)
-        self._claiming = 0
-        self._running = 0
-        self._alone = False
+        self._watched: dict[tuple[Queue, int, UUID], Callable[[], None]] = {}
 
     def add(self, leases: list[Lease]) -> None:
         with self._changed:
@@ -33,6 +28,7 @@ class Held:
             current = self._leases[lease.queue].get(lease.id)
             if current is not None and current.token == lease.token:
                 del self._leases[lease.queue][lease.id]
+            self._tell(lease)
             self._changed.notify_all()
 
     def holds(self, lease: Lease) -> bool:
@@ -41,21 +37,31 @@ class Held:
             current = self._leases[lease.queue].get(lease.id)
             return current is not None and current.token == lease.token
 
-    def begin(self, lease: Lease) -> bool:
-        """Count ``lease`` as running until :meth:`end`; False where it was lost before."""
+    @contextmanager
+    def watch(self, lease: Lease, stop: Callable[[], None]) -> Iterator[None]:
+        """Call ``stop``, which must not wait, once ``lease`` is dropped; never after the block."""
         with self._changed:
+            self._watched[_key(lease)] = stop
             if not self.holds(lease):
-                return False
-            self._running += 1
-            return True
+                self._tell(lease)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._watched.pop(_key(lease), None)
 
-    def end(self) -> None:
-        with self._changed:
-            self._running -= 1
+    def _tell(self, lease: Lease) -> None:
+        stop = self._watched.pop(_key(lease), None)
+        if stop is not None:
+            stop()
 
     def of(self, queue: Queue) -> list[Lease]:
         with self._changed:
             return list(self._leases[queue].values())
+
+    def count(self, queue: Queue) -> int:
+        with self._changed:
+            return len(self._leases[queue])
 
     def __len__(self) -> int:
         with self._changed:
@@ -69,38 +75,6 @@ class Held:
         with self._changed:
             return self._changed.wait_for(lambda: self._count() == 0, timeout)
 
-    def claiming(self, claim: Callable[[], list[Lease]]) -> list[Lease]:
-        """Run ``claim`` and hold what it took; takes nothing while a suspect wants the house."""
-        with self._changed:
-            if self._alone:
-                return []
-            self._claiming += 1
-        leases: list[Lease] = []
-        try:
-            leases = claim()
-        finally:
-            with self._changed:
-                for lease in leases:
-                    self._leases[lease.queue][lease.id] = lease
-                self._claiming -= 1
-                self._changed.notify_all()
-        return leases
 
-    def ask_alone(self) -> bool:
-        """Stop further claims. False where another queue asked first."""
-        with self._changed:
-            if self._alone:
-                return False
-            self._alone = True
-            return True
-
-    @property
-    def empty_house(self) -> bool:
-        with self._changed:
-            quiet = self._claiming == 0 and self._running == 0
-            return self._alone and quiet and self._count() == 0
-
-    def end_alone(self) -> None:
-        with self._changed:
-            self._alone = False
-            self._changed.notify_all()
+def _key(lease: Lease) -> tuple[Queue, int, UUID]:
+    return lease.queue, lease.id, lease.token

@@ -1,40 +1,29 @@
-"""The outside of a child process: start it, feed it, bound it, and name the cause of its death."""
+"""The outside of PROCESS steps: which child runs a row, and what its answer means."""
 
 import contextlib
-import json
-import os
-import signal
-import struct
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backend.problems import Malformed
-from backend.queue.pipeline import Step
+from backend.queue.pipeline import Done, Outcome, Step
 from backend.queue.retry import Died, Permanent, TimedOut, Transient
 from backend.strictjson import loads
+from workers.kept_child import KeptChild, Watch
 
-MAX_ANSWER: Final = 32 * 1024 * 1024  # bytes
-MAX_STDERR: Final = 4096  # bytes
 TASKS: Final = 100
 """A child is replaced after so many."""
-BACKSTOP: Final = 5.0  # seconds past a step's hard limit, which the child itself enforces
+RSS_CEILING: Final = 192 * 1024 * 1024
+"""Or once it keeps more than this resident, in bytes; ten times what it starts with."""
 
-MEMORY_WORDS: Final = (b"MemoryError", b"Cannot allocate memory")
-LENGTH: Final = struct.Struct(">I")
 
-# Without site: a child needs no hooks, and start-up is most of what it costs.
-BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from workers.child import main; main()"
-)
-IMPORT_PATH: Final = "\n".join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+def _unwatched(_stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 class Children:
@@ -46,10 +35,26 @@ class Children:
 
     def __init__(self, limit: int) -> None:
         self._slots = threading.BoundedSemaphore(limit)
-        self._idle: deque[_Child] = deque()
+        self._idle: deque[KeptChild] = deque()
 
-    def run(self, step: Step, snapshot: BaseModel, *, started: Callable[[], None]) -> Any:
-        """Run ``step`` on ``snapshot``; ``started`` is called once a slot is free.
+    def run(
+        self,
+        step: Step,
+        snapshot: BaseModel,
+        *,
+        started: Callable[[], None],
+        watch: Watch = _unwatched,
+        fresh: bool = False,
+    ) -> Outcome:
+        """Run ``step`` on ``snapshot``.
+
+        Args:
+            step: a PROCESS step.
+            snapshot: its input.
+            started: called once a slot is free.
+            watch: see :data:`~workers.kept_child.Watch`; who is told to stop kills this row's
+                child, and no other.
+            fresh: use a child for this row alone.
 
         Raises:
             Permanent, Transient: what the step itself raised.
@@ -58,27 +63,37 @@ class Children:
         """
         with self._slots:
             started()
-            child = self._take(step.memory)
-            try:
-                out = child.ask(step, snapshot)
-            except BaseException:
-                child.kill()
-                raise
-            said = _read(out)
-            if child.tasks < TASKS:
+            with _scratch() as folder:
+                instead = step.prepare(snapshot, folder) if step.prepare else None
+                if instead is not None:
+                    return instead
+                with self._child(step.memory, fresh=fresh) as child:
+                    child.give(folder)
+                    out = child.ask(step, snapshot.model_dump(mode="json"), folder, watch)
+        return Done(_result(step, _read(out)))
+
+    @contextlib.contextmanager
+    def _child(self, memory: int, *, fresh: bool) -> Iterator[KeptChild]:
+        """A child that is kept for the next row where the block ends well."""
+        child = KeptChild(memory) if fresh else self._take(memory)
+        keep = False
+        try:
+            yield child
+            keep = not fresh and child.tasks < TASKS and child.rss <= RSS_CEILING
+        finally:
+            if keep:
                 self._idle.append(child)
             else:
                 child.kill()
-        return _result(step, said)
 
-    def _take(self, memory: int) -> "_Child":
+    def _take(self, memory: int) -> KeptChild:
         with contextlib.suppress(IndexError):
             while True:
                 child = self._idle.popleft()
                 if child.memory == memory and child.alive:
                     return child
                 child.kill()
-        return _Child(memory)
+        return KeptChild(memory)
 
     def close(self) -> None:
         """End the idle children."""
@@ -87,129 +102,11 @@ class Children:
                 self._idle.popleft().kill()
 
 
-class _Child:
-    """One process, asked one thing at a time."""
-
-    def __init__(self, memory: int) -> None:
-        self.memory = memory
-        self.tasks = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", BOOT, IMPORT_PATH, str(memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            start_new_session=True,
-        )
-        assert self._process.stderr is not None
-        self._errors = _Capped(self._process.stderr, MAX_STDERR)
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, step: Step, snapshot: BaseModel) -> bytes:
-        """The child's answer, at most :data:`MAX_ANSWER` bytes of it.
-
-        Raises:
-            TimedOut, Died, Permanent: there is none; the child is to be killed.
-        """
-        self.tasks += 1
-        seconds = step.timeout.total_seconds()
-        with tempfile.TemporaryDirectory(prefix="lockkeeper-step-") as scratch:
-            task = {
-                "target": f"{step.run.__module__}:{step.run.__qualname__}",
-                "snapshot": snapshot.model_dump(mode="json"),
-                "seconds": seconds,
-                "scratch": scratch,
-            }
-            with _deadline(seconds + BACKSTOP, self._end) as passed:
-                out = self._exchange(json.dumps(task).encode())
-        if out is None:
-            code = self._process.wait()
-            self._end()  # what it started may still hold its pipes
-            self._errors.join()
-            if passed.is_set():
-                raise TimedOut(f"killed at the hard limit of {seconds:.0f} s")
-            raise Died(self._cause(code))
-        return out
-
-    def _exchange(self, task: bytes) -> bytes | None:
-        """None where the child ended, or was killed, before it answered."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        try:
-            stdin.write(LENGTH.pack(len(task)) + task)
-            stdin.flush()
-            head = stdout.read(LENGTH.size)
-            if len(head) < LENGTH.size:
-                return None
-            (length,) = LENGTH.unpack(head)
-            if length > MAX_ANSWER:
-                raise Permanent(f"the step's answer is longer than {MAX_ANSWER} bytes")
-            body = stdout.read(length)
-        except (BrokenPipeError, ConnectionResetError):
-            return None
-        return body if len(body) == length else None
-
-    def _cause(self, code: int) -> str:
-        if any(word in self._errors.bytes for word in MEMORY_WORDS):
-            return f"child ran out of its {self.memory // 2**20} MiB"
-        if code < 0:
-            return f"child killed by {signal.Signals(-code).name}"
-        last = self._errors.bytes.decode(errors="replace").strip().splitlines()[-1:]
-        return f"child exited with {code}" + (f": {last[0][:200]}" if last else "")
-
-    def _end(self) -> None:
-        """Its whole group: a child of the child must not outlive its limit either."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def kill(self) -> None:
-        self._end()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self._errors.join()
-
-
 @contextlib.contextmanager
-def _deadline(seconds: float, expire: Callable[[], None]) -> Iterator[threading.Event]:
-    """Call ``expire`` after ``seconds`` unless the block has ended; the event says whether."""
-    passed = threading.Event()
-
-    def fire() -> None:
-        passed.set()
-        expire()
-
-    timer = threading.Timer(seconds, fire)
-    timer.start()
-    try:
-        yield passed
-    finally:
-        timer.cancel()
-        timer.join()
-
-
-class _Capped(threading.Thread):
-    """Reads a pipe to its end and keeps the first ``limit`` bytes."""
-
-    def __init__(self, pipe: IO[bytes], limit: int) -> None:
-        super().__init__(daemon=True)
-        self._pipe, self._room = pipe, limit
-        self.bytes = b""
-        self.start()
-
-    def run(self) -> None:
-        with self._pipe:
-            while chunk := os.read(self._pipe.fileno(), 65536):
-                kept = chunk[: self._room]
-                self._room -= len(kept)
-                self.bytes += kept
+def _scratch() -> Iterator[Path]:
+    """A folder for one row; that a step made parts of it hard to remove must cost nobody else."""
+    with tempfile.TemporaryDirectory(prefix="lockkeeper-step-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def _read(out: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Exit codes: 0 drained, 1 a thread died, 2 a setting is wrong. An older schema is
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
@@ -18,11 +19,13 @@ from backend.migrations.run import current, head
 from backend.queue.pipeline import Pipeline
 from backend.settings import Settings, SettingsError, psycopg2_url
 from backend.workloads import discover, parts
+from workers import health
 from workers.daemon import Assignment, Daemon, Policy, worker_name
 
 log = structlog.get_logger(__name__)
 
 WATCH = 1.0  # seconds between two looks at the threads
+ALONE = (sys.executable, "-P", "-m", "workers.alone")
 LONGEST_WAIT = 5.0  # seconds between two tries to reach the database at the start
 
 
@@ -65,6 +68,7 @@ def policy_of(settings: Settings) -> Policy:
         stall_timeout=settings.worker_stall_timeout,
         grace=settings.worker_grace_period,
         ttl=settings.lease_ttl,
+        retention=settings.attempts_retention,
     )
 
 
@@ -114,15 +118,17 @@ def run(settings: Settings) -> int:
     except SettingsError as error:
         log.error("worker.refused", reason=str(error))  # noqa: TRY400 - one line, no traceback
         return 2
-    if not wait_for_schema(url, signals.stop):
-        return 0
     direct = settings.listen_database_url
     listen_url = psycopg2_url(direct.get_secret_value()) if direct else url
     engine = make_engine(url, pool_size=settings.database_pool_size, application_name=name)
     listening = make_engine(listen_url, pool_size=1, application_name=f"{name}-listen")
-    daemon = Daemon(engine, listening, assignments, policy_of(settings), name=name)
+    daemon = Daemon(engine, listening, assignments, policy_of(settings), name=name, alone=ALONE)
     try:
-        return _serve(daemon, signals)
+        with health.watched(daemon, settings):
+            return _serve(daemon, signals) if wait_for_schema(url, signals.stop) else 0
+    except SettingsError as error:
+        log.error("worker.refused", reason=str(error))  # noqa: TRY400 - one line, no traceback
+        return 2
     finally:
         engine.dispose()
         listening.dispose()

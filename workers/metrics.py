@@ -1,6 +1,7 @@
 """What one worker counts, for Prometheus; ``docs/metrics.md`` says what each metric means."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,55 +12,175 @@ from prometheus_client.registry import Collector
 from backend.queue.leases import Settlement
 from backend.queue.reaper import Reaped
 
-NAMESPACE: Final = "lockkeeper"
 SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800,
 )  # fmt: skip
 ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 COME_AGAIN: Final = frozenset({"retry", "died"})
 """Outcomes of an attempt that failed and leaves its row to another one."""
-BREAKER_STATES: Final = ("closed", "half-open", "open")
+QUEUE: Final = ("queue",)
 
 
 class Metrics:
     """One worker's counters, gauges and histograms, in a registry of their own.
 
-    Labels are words of this release and its configuration: queues, steps, outcomes, causes,
+    Labels are words of this release and of its configuration: queues, steps, outcomes, causes,
     hosts. What a stranger sent never becomes one.
     """
 
     def __init__(self, queues: Sequence[str], *, version: str) -> None:
         self.registry = CollectorRegistry()
-        self._rows(queues)
-        self._batches(queues)
-        self._process(version)
+        self._declare_rows(queues)
+        self._declare_batches(queues)
+        self._declare_process(version)
 
-    def _rows(self, queues: Sequence[str]) -> None:
-        self._attempts = self._counter(
-            "attempts", "Attempts that ended.", "queue", "outcome", "failure"
+    def _declare_rows(self, queues: Iterable[str]) -> None:
+        counter = partial(Counter, registry=self.registry)
+        seconds = partial(Histogram, registry=self.registry, buckets=SECONDS)
+        self._attempts = counter(
+            "lockkeeper_attempts_total",
+            "Attempts that this worker ended.",
+            ("queue", "outcome", "failure"),
         )
-        self._run = self._histogram("attempt_run_seconds", "Work on a row, claim to end.")
-        self._wait = self._histogram("attempt_wait_seconds", "From due to claimed.")
-        self._step = self._histogram("step_seconds", "One run of one step.", "queue", "step")
-        self._retries = self._counter("retries", "Attempts that failed and left another one.")
-        self._poison = self._counter("poison_rows", "Rows quarantined as poison.")
-        self._lost = self._counter("leases_lost", "Leases gone before their row's attempt ended.")
-        self._reaped = self._counter("reaped_rows", "Rows taken back from stalled workers.")
-        _begin_at_zero(
-            queues, self._run, self._wait, self._retries, self._poison, self._lost, self._reaped
+        self._run = seconds("lockkeeper_attempt_run_seconds", "Time spent on an attempt.", QUEUE)
+        self._wait = seconds(
+            "lockkeeper_attempt_wait_seconds", "From the moment a row was due to its claim.", QUEUE
         )
+        self._step = seconds(
+            "lockkeeper_step_seconds", "One run of a step, its loading included.", ("queue", "step")
+        )
+        self._retries = counter(
+            "lockkeeper_retries_total", "Failed attempts that leave another one.", QUEUE
+        )
+        self._poison = counter("lockkeeper_poison_rows_total", "Rows quarantined.", QUEUE)
+        self._lost = counter("lockkeeper_leases_lost_total", "Leases found lost.", QUEUE)
+        self._reaped = counter(
+            "lockkeeper_reaped_rows_total", "Rows taken back from stalled workers.", QUEUE
+        )
+        by_queue = (self._run, self._wait, self._retries, self._poison, self._lost, self._reaped)
+        _begin_at_zero(queues, by_queue)
 
-    def _batches(self, queues: Sequence[str]) -> None:
-        self._claims = self._counter("claims", "Claims answered.", "queue", "result")
-        self._claimed = self._counter("claimed_rows", "Rows claimed.")
-        self._settled = self._histogram("settle_batch_rows", "Rows settled at once.", buckets=ROWS)
-        self._held = self._gauge("held_rows", "Rows held now.", "queue")
-        self._capacity = self._gauge("capacity_rows", "Rows that may be held at once.", "queue")
-        _begin_at_zero(queues, self._claimed, self._settled)
-
-    def _process(self, version: str) -> None:
-        self._started = self._counter("children_started", "Child processes started.", labels=())
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(
-            name, text, labels or ("queue",), namespace=NAMESPACE, registry=self.registry
+    def _declare_batches(self, queues: Iterable[str]) -> None:
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        self._claims = counter(
+            "lockkeeper_claims_total", "Claims, by what they found.", ("queue", "found")
         )
+        self._claimed = counter("lockkeeper_claimed_rows_total", "Rows claimed.", QUEUE)
+        self._batch = Histogram(
+            "lockkeeper_settle_batch_rows", "Rows settled in one statement.", QUEUE,
+            buckets=ROWS, registry=self.registry,
+        )  # fmt: skip
+        self._held = gauge("lockkeeper_held_rows", "Rows held now.", QUEUE)
+        self._capacity = gauge("lockkeeper_capacity_rows", "Rows held at once, at most.", QUEUE)
+        _begin_at_zero(queues, (self._claimed, self._batch))
+
+    def _declare_process(self, version: str) -> None:
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        self._children_started = counter(
+            "lockkeeper_children_started_total", "Child processes started."
+        )
+        self._children_ended = counter(
+            "lockkeeper_children_ended_total", "Child processes ended.", ("cause",)
+        )
+        self._beats_failed = counter("lockkeeper_heartbeats_failed_total", "Failed heartbeats.")
+        self._heard = counter("lockkeeper_notifications_total", "Hints heard from the database.")
+        self._listener_lost = counter(
+            "lockkeeper_listener_lost_total", "Times the listening connection was lost."
+        )
+        self._silence = gauge(
+            "lockkeeper_database_silence_seconds", "Since the last heartbeat that was taken."
+        )
+        self._draining = gauge("lockkeeper_draining", "1 while this worker drains.")
+        build = gauge("lockkeeper_build_info", "The release that runs.", ("version",))
+        build.labels(version).set(1)
+
+    def ended(self, settlement: Settlement, *, ran: float) -> None:
+        """An attempt ran for ``ran`` seconds and came to an end, which is yet to be stored."""
+        queue = settlement.lease.queue.name
+        self._run.labels(queue).observe(ran)
+        self._wait.labels(queue).observe(settlement.lease.waited.total_seconds())
+
+    def stored(self, settlements: Sequence[Settlement]) -> None:
+        """Settled, all of one queue and in one statement."""
+        if not settlements:
+            return
+        queue = settlements[0].lease.queue.name
+        self._batch.labels(queue).observe(len(settlements))
+        for settlement in settlements:
+            self._attempts.labels(queue, settlement.outcome, settlement.failure or "").inc()
+            if settlement.outcome in COME_AGAIN:
+                self._retries.labels(queue).inc()
+            if settlement.failure == "poison":
+                self._poison.labels(queue).inc()
+
+    def stepped(self, queue: str, step: str, seconds: float) -> None:
+        self._step.labels(queue, step).observe(seconds)
+
+    def lost(self, queue: str, rows: int = 1) -> None:
+        self._lost.labels(queue).inc(rows)
+
+    def reaped(self, queue: str, rows: Sequence[Reaped]) -> None:
+        self._reaped.labels(queue).inc(len(rows))
+        self._poison.labels(queue).inc(sum(row.failure == "poison" for row in rows))
+
+    def claimed(self, queue: str, rows: int) -> None:
+        self._claims.labels(queue, "rows" if rows else "nothing").inc()
+        self._claimed.labels(queue).inc(rows)
+
+    def child_started(self) -> None:
+        self._children_started.inc()
+
+    def child_ended(self, cause: str) -> None:
+        """``cause`` is one of a few words, never a text."""
+        self._children_ended.labels(cause).inc()
+
+    def heartbeat_failed(self) -> None:
+        self._beats_failed.inc()
+
+    def heard(self) -> None:
+        self._heard.inc()
+
+    def listener_lost(self) -> None:
+        self._listener_lost.inc()
+
+    def watch_queue(self, queue: str, *, held: Callable[[], int], capacity: int) -> None:
+        """Ask ``held`` at each scrape."""
+        self._held.labels(queue).set_function(held)
+        self._capacity.labels(queue).set(capacity)
+
+    def watch_worker(self, *, silence: Callable[[], float], draining: Callable[[], bool]) -> None:
+        """Ask at each scrape; ``silence`` is in seconds."""
+        self._silence.set_function(silence)
+        self._draining.set_function(draining)
+
+    def watch_breakers(self, states: Callable[[], Mapping[str, str]]) -> None:
+        """Ask ``states`` at each scrape: closed, half-open or open, by the host's name."""
+        self.registry.register(_Breakers(states))
+
+
+def _begin_at_zero(queues: Iterable[str], metrics: Iterable[Counter | Histogram]) -> None:
+    """A rate needs to have seen the zero before the one."""
+    for queue in queues:
+        for metric in metrics:
+            metric.labels(queue)
+
+
+class _Breakers(Collector):
+    """One sample for each host and state, 1 for the state it is in."""
+
+    STATES: Final = ("closed", "half-open", "open")
+
+    def __init__(self, states: Callable[[], Mapping[str, str]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "lockkeeper_breaker_state", "1 for the state a host's breaker is in.",
+            labels=("host", "state"),
+        )  # fmt: skip
+        for host, current in sorted(self._states().items()):
+            for state in self.STATES:
+                family.add_metric([host, state], state == current)
+        yield family

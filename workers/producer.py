@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from enum import Enum
 from itertools import count
 from typing import Final
 from uuid import UUID, uuid4
@@ -16,23 +15,16 @@ from sqlalchemy.orm import Session
 
 from backend.queue import leases
 from backend.queue.leases import Lane, Lease, Marks, Settlement
-from backend.queue.pipeline import Pipeline
+from backend.queue.pipeline import GRACE, Pipeline
 from workers.database import Stopped, Transactions
 from workers.executor import Executor
 from workers.held import Held
 
 log = structlog.get_logger(__name__)
 
+HANGS: Final = GRACE.total_seconds()
+"""Past its steps' limits, and after its lease was taken back, a row that still runs is hung."""
 LOOK_FROM_FRONT: Final = 1.0  # seconds between two claims that ignore the marks, at least
-SUSPECTS_EVERY: Final = 5.0  # seconds between two looks for rows that must run alone
-
-
-class Alone(Enum):
-    """Whether a row that stalled twice runs alone in this process."""
-
-    NO = "no"
-    ASKED = "asked"  # no new claims anywhere; waiting for what runs to finish
-    YES = "yes"
 
 
 class Producer(threading.Thread):
@@ -58,23 +50,25 @@ class Producer(threading.Thread):
         self._worker = worker
         self._transactions = transactions
         self._held = held
+        self._metrics = executor.metrics
         self._batch = pipeline.batch
-        self._capacity = max(concurrency, pipeline.batch)
+        self.capacity = max(concurrency, pipeline.batch)
         self._interval = interval.total_seconds()
         self._ttl = ttl
         self._partitions = partitions
         self._became_ready = became_ready
+        self._threads = concurrency
+        self._longest = sum(s.timeout.total_seconds() for s in pipeline.steps) + HANGS
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=self.queue.name)
         self._changed = threading.Condition()
         self._unstarted: dict[int, Lease] = {}
         self._finished: list[Settlement] = []
+        self._running: dict[Lease, float] = {}
         self._in_flight = 0
         self._hint = False
         self._draining = False
-        self._alone = Alone.NO
         self._marks = Marks()
         self._front_due = 0.0
-        self._suspects_due = 0.0
         self._due: float | None = None
         self._lane_after: Lane | None = None
 
@@ -83,6 +77,21 @@ class Producer(threading.Thread):
         with self._changed:
             self._hint = True
             self._changed.notify()
+
+    @property
+    def hangs(self) -> bool:
+        """Every thread works for a lease that is gone, past all the limits its steps have.
+
+        A thread cannot be killed; its process can be, and holds nothing that would be lost.
+        """
+        with self._changed:
+            late = time.monotonic() - self._longest
+            hung = [
+                lease
+                for lease, began in self._running.items()
+                if began < late and not self._held.holds(lease)
+            ]
+            return len(hung) >= self._threads
 
     def drain(self) -> None:
         """Claim no more; hand back what no thread has begun."""
@@ -111,28 +120,24 @@ class Producer(threading.Thread):
         with self._changed:
             self._hint = False
             settlements, self._finished = self._finished, []
-            room = 0 if self._draining else min(self._batch, self._capacity - self._in_flight)
-        if self._suspect_waits():
-            claimed = self._claim_alone(settlements)
-        elif room > 0:
-            # Does nothing while another queue's suspect wants the house: settle below all the same.
-            claimed = self._held.claiming(lambda: self._settle_and_claim(settlements, room))
-        else:
-            claimed = []
-        self._settle_and_claim(settlements, 0)
+            room = 0 if self._draining else min(self._batch, self.capacity - self._in_flight)
+        claimed = self._settle_and_claim(settlements, room)
+        self._held.add(claimed)
         return claimed
 
     def _settle_and_claim(self, settlements: list[Settlement], room: int) -> list[Lease]:
         if not settlements and room == 0:
             return []
         token, tries = uuid4(), count()
+        lost: set[int] = set()
 
         def work(session: Session) -> list[Lease]:
-            leases.settle(session, self.queue, settlements)
+            nonlocal lost
+            lost, again = leases.settle(session, self.queue, settlements), next(tries) > 0
             if room == 0:
                 return []
             # After a lost answer the first claim may have committed: adopt before claiming.
-            adopted = leases.adopt(session, self.queue, token) if next(tries) else []
+            adopted = leases.adopt(session, self.queue, token) if again else []
             claimed = adopted or self._claim(session, token, room)
             if not claimed:
                 self._look_ahead(session)
@@ -146,9 +151,20 @@ class Producer(threading.Thread):
             log.warning("settle.refused", queue=self.queue.name, error=type(error.orig).__name__)
             self._settle_singly(settlements)
             claimed = []
+        else:
+            # A repeated settle finds its own work done, and its leases gone: they were not lost.
+            self._count(settlements, lost if next(tries) == 1 else set(), claimed, room)
         self._forget(settlements)
         settlements.clear()
         return claimed
+
+    def _count(
+        self, settlements: list[Settlement], lost: set[int], claimed: list[Lease], room: int
+    ) -> None:
+        self._metrics.stored([s for s in settlements if s.lease.id not in lost])
+        self._metrics.lost(self.queue.name, len(lost))
+        if room:
+            self._metrics.claimed(self.queue.name, len(claimed))
 
     def _settle_singly(self, settlements: list[Settlement]) -> None:
         """One row's data spoilt the batch: find it, fail it for good, settle its neighbours."""
@@ -163,6 +179,7 @@ class Producer(threading.Thread):
         self._transactions.run(
             lambda session: leases.settle(session, self.queue, [settlement]), doing="settle"
         )
+        self._metrics.stored([settlement])
 
     def _forget(self, settlements: list[Settlement]) -> None:
         for settlement in settlements:
@@ -195,53 +212,6 @@ class Producer(threading.Thread):
         self._lane_after = lanes[-1] if lanes else None
         return lanes
 
-    def _suspect_waits(self) -> bool:
-        """Whether a row that stalled twice wants, or has, the whole worker to itself."""
-        if self._alone is not Alone.NO or self._draining:
-            return self._alone is not Alone.NO
-        now = time.monotonic()
-        if now < self._suspects_due:
-            return False
-        self._suspects_due = now + SUSPECTS_EVERY
-        found = self._transactions.run(
-            lambda session: leases.suspect_waits(session, self.queue, self._partitions),
-            doing="look for suspects",
-        )
-        if found and self._held.ask_alone():
-            self._alone = Alone.ASKED
-        return self._alone is Alone.ASKED
-
-    def _claim_alone(self, settlements: list[Settlement]) -> list[Lease]:
-        """Once the house is empty: one suspect, or back to normal after it."""
-        self._settle_and_claim(settlements, 0)
-        if not self._held.empty_house:
-            return []
-        claimed: list[Lease] = []
-        if self._alone is Alone.ASKED and not self._draining:
-            claimed = self._transactions.run(self._take_suspect(), doing="claim alone")
-            self._held.add(claimed)
-            self._alone = Alone.YES
-        if not claimed:
-            self._alone = Alone.NO
-            self._suspects_due = 0.0  # there may be another one
-            self._held.end_alone()
-        return claimed
-
-    def _take_suspect(self) -> Callable[[Session], list[Lease]]:
-        token = uuid4()
-
-        def work(session: Session) -> list[Lease]:
-            adopted = leases.adopt(session, self.queue, token)
-            if adopted:
-                return adopted
-            lease = leases.claim_suspect(
-                session, self.queue, worker=self._worker, ttl=self._ttl, token=token,
-                partitions=self._partitions,
-            )  # fmt: skip
-            return [lease] if lease else []
-
-        return work
-
     def _start_rows(self, claimed: list[Lease]) -> None:
         with self._changed:
             if self._draining:  # it began while we claimed
@@ -256,19 +226,18 @@ class Producer(threading.Thread):
         with self._changed:
             if self._unstarted.pop(lease.id, None) is None:
                 return  # drained before a thread was free
+            self._running[lease] = time.monotonic()
         settlement: Settlement | None = None
-        begun = self._held.begin(lease)
         try:
-            if begun:
+            if self._held.holds(lease):
                 settlement = self._executor.run(lease)
         except Exception:
             # Not the row's fault and not repeatable: its lease runs out and it is tried again.
             log.exception("executor.failed", queue=self.queue.name, row_id=lease.id)
             self._held.drop(lease)
         finally:
-            if begun:
-                self._held.end()
             with self._changed:
+                del self._running[lease]
                 self._in_flight -= 1
                 if settlement is not None:
                     self._finished.append(settlement)
@@ -289,8 +258,8 @@ class Producer(threading.Thread):
             self._changed.wait_for(lambda: self._hint or self._finished, self._idle_seconds())
 
     def _idle_seconds(self) -> float:
-        if self._draining or self._alone is not Alone.NO:
+        if self._draining:
             return 0.1
-        if self._due is None or self._in_flight >= self._capacity:
+        if self._due is None or self._in_flight >= self.capacity:
             return self._interval
         return min(self._interval, max(self._due - time.monotonic(), 0.01))

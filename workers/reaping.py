@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.queue.pipeline import Pipeline
 from backend.queue.reaper import reap
 from workers.database import Transactions
+from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ class Reaper(threading.Thread):
         stall_timeout: timedelta,
         ttl: timedelta,
         became_ready: Callable[[str], None],
+        metrics: Metrics,
     ) -> None:
         super().__init__(name="reaper", daemon=True)
         self._pipelines = pipelines
@@ -44,6 +46,7 @@ class Reaper(threading.Thread):
         self._stall_timeout = stall_timeout
         self._ttl = ttl
         self._became_ready = became_ready
+        self._metrics = metrics
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -74,4 +77,5 @@ class Reaper(threading.Thread):
             log.warning("lease.reaped", queue=pipeline.queue.name, row_id=row.id,
                         held_by=row.held_by, failure=row.failure)  # fmt: skip
         if reaped:
+            self._metrics.reaped(pipeline.queue.name, reaped)
             self._became_ready(pipeline.queue.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from backend.cli import account, requests, services, up
+from backend.cli import account, queues, requests, services, up
 from backend.cli.errors import EXIT_CODES, FAILED, OK, CommandError, Stopped
 from backend.cli.words import say
 
@@ -35,8 +35,8 @@ def _version() -> str:
 def cli() -> None:
     """Vet the packages that a lock file asks for.
 
-    `lockkeeper up` starts everything on this machine. `submit`, `status` and `retry` speak to the
-    server in LOCKKEEPER_URL with the token in LOCKKEEPER_TOKEN.
+    `lockkeeper up` starts everything on this machine. What submits, shows or changes something
+    speaks to the server in LOCKKEEPER_URL with the token in LOCKKEEPER_TOKEN.
     """
 
 
@@ -45,6 +45,12 @@ for command in (
     requests.submit,
     requests.status,
     requests.retry,
+    queues.queues,
+    queues.workers,
+    queues.pause,
+    queues.resume,
+    queues.requeue,
+    queues.cancel,
     account.token,
     account.user,
     services.api,

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from backend.queue.lifecycle import FAILURES, SUSPECT_STALLS, Queue
+from backend.queue.lifecycle import FAILURES, PROCESSING_FAILURES, SUSPECT_STALLS, Queue
 
 Timestamp = DateTime(timezone=True)
 
@@ -33,6 +33,7 @@ class Claimable:
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     max_attempts: Mapped[int] = mapped_column(SmallInteger, server_default="4")
     stalls: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    rewinds: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     step: Mapped[str | None]
     lease_token: Mapped[UUID | None]
     leased_by: Mapped[str | None]
@@ -86,7 +87,7 @@ def constraints(queues: tuple[Queue, ...]) -> list[CheckConstraint]:
         "failed_from": in_words("failed_from", sorted(ready)),
         "completed": f"(completed_at IS NOT NULL) = ({ended})",
         "priority": "priority BETWEEN 1 AND 10",
-        "counters": "attempts >= 0 AND stalls >= 0 AND max_attempts >= 1",
+        "counters": "attempts >= 0 AND stalls >= 0 AND rewinds >= 0 AND max_attempts >= 1",
     }
     if partitions := [p for q in queues for p in q.partitions or ()]:
         rules["queue"] = in_words("queue", partitions)
@@ -94,7 +95,7 @@ def constraints(queues: tuple[Queue, ...]) -> list[CheckConstraint]:
 
 
 def indexes(queues: tuple[Queue, ...]) -> list[Index]:
-    """One partial index per ready status, one for its suspects, one over all held rows."""
+    """Partial ones: per queue over ready rows, suspects and dead rows; one over all held rows."""
     table = queues[0].table
     made = [
         Index(
@@ -110,6 +111,8 @@ def indexes(queues: tuple[Queue, ...]) -> list[Index]:
         if queue.partitions:
             lane.insert(0, "queue")
         ready = in_words("status", [queue.ready])
+        failed_here = in_words("failed_from", [queue.ready])
+        dead = f"{failed_here} AND {in_words('failure', PROCESSING_FAILURES)}"
         made += [
             Index(
                 f"ix_{table}_{queue.name}_ready",
@@ -121,6 +124,12 @@ def indexes(queues: tuple[Queue, ...]) -> list[Index]:
                 "available_at",
                 "id",
                 postgresql_where=text(f"{ready} AND stalls >= {SUSPECT_STALLS}"),
+            ),
+            Index(
+                f"ix_{table}_{queue.name}_dead",
+                "completed_at",
+                "id",
+                postgresql_where=text(dead),
             ),
         ]
     return made

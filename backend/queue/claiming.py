@@ -202,7 +202,7 @@ def _leases(queue: Queue, token: UUID, rows: Iterable[Row[Any]]) -> list[Lease]:
             row.attempts, row.max_attempts, row.stalls,
             row.queue if queue.partitions else None,
             row.fairness_key if queue.fair else None,
-            row.waited,
+            row.waited, row.rewinds,
         )
         for row in rows
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """What people do to rows and queues: requeue, cancel, pause, resume."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.queue import sql
 from backend.queue.fleet import QueuePause
-from backend.queue.lifecycle import PROCESSING_FAILURES, Queue
+from backend.queue.lifecycle import PROCESSING_FAILURES, SUSPECT_STALLS, Queue
 
 
 def requeue(
@@ -17,17 +18,27 @@ def requeue(
     ids: Collection[int],
     *,
     failures: Collection[str] = PROCESSING_FAILURES,
+    failed_before: datetime | None = None,
+    alone: bool = False,
 ) -> list[int]:
     """Make failed rows ready again, from the first stage, with all their attempts.
 
     Only rows whose ``failure`` is in ``failures``; by default what failed in processing, never
     what a policy or a person refused. Idempotent: a row that is no longer failed is left alone.
 
+    Args:
+        failures: words of FAILURES.
+        failed_before: rows that failed then or later are left alone: they failed once more.
+        alone: they run as rows do that stalled twice: each when its worker holds nothing else.
+
     Returns:
         The ids that became ready.
     """
     ended = {queue.failed, queue.cancel_word}
-    return _enter(session, queue, ids, statuses=ended, failures=failures)
+    return _enter(
+        session, queue, ids, statuses=ended, failures=failures,
+        ended_before=failed_before or "infinity", stalls=SUSPECT_STALLS if alone else 0,
+    )  # fmt: skip
 
 
 def reopen(
@@ -54,6 +65,8 @@ def _enter(
     statuses: Collection[str],
     failures: Collection[str],
     step: str | None = None,
+    ended_before: datetime | str = "infinity",
+    stalls: int = 0,
 ) -> list[int]:
     if not ids:
         return []
@@ -62,6 +75,8 @@ def _enter(
         "statuses": sorted(statuses),
         "failures": list(failures),
         "step": step,
+        "ended_before": ended_before,
+        "stalls": stalls,
     }
     return sorted(session.scalars(sql.enter(queue), params))
 

@@ -1,5 +1,6 @@
 """Who works: the table of workers with their heartbeats; and which queues are paused."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ARRAY, Integer, Text, any_, case, delete, func, literal, select, text
@@ -82,3 +83,29 @@ def alive(session: Session, queue: str | None = None) -> list[Worker]:
     if queue is not None:
         living = living.where(literal(queue) == any_(Worker.queues))
     return list(session.scalars(living.order_by(Worker.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A worker as the database's clock sees it."""
+
+    worker: Worker
+    heartbeat_age: timedelta
+    alive: bool
+
+
+def seen(session: Session, queue: str | None = None) -> list[Sighting]:
+    """Every worker that is not forgotten yet, also those that went without a word."""
+    age = func.clock_timestamp() - Worker.heartbeat_at
+    known = select(Worker, age, age < ALIVE).order_by(Worker.name)
+    if queue is not None:
+        known = known.where(literal(queue) == any_(Worker.queues))
+    return [Sighting(*row) for row in session.execute(known)]
+
+
+def pauses(session: Session, queue: str | None = None) -> list[QueuePause]:
+    """What is paused now, of one queue or of all."""
+    found = select(QueuePause).order_by(QueuePause.queue, QueuePause.partition)
+    if queue is not None:
+        found = found.where(QueuePause.queue == queue)
+    return list(session.scalars(found))

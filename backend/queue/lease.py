@@ -32,6 +32,7 @@ class Lease:
     fairness_key: str | None = None
     waited: timedelta = timedelta()
     """From becoming ready to being claimed."""
+    rewinds: int = 0
 
     @property
     def suspect(self) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.orm import Session
 
+from backend.queue.breaker import Breakers
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue, Stage
 
@@ -70,6 +72,9 @@ class Step:
         timeout: hard limit of one run.
         memory: address space of the child in bytes; PROCESS only.
         result: the type a child's answer is validated against; PROCESS only.
+        prepare: ``prepare(snapshot, folder)`` runs in the worker and copies what the child needs
+            into its scratch folder, unopened: the child's user may read nothing else of the
+            worker's. ``Rewind`` where it is gone. PROCESS only.
     """
 
     stage: str
@@ -79,10 +84,13 @@ class Step:
     isolation: Isolation = Isolation.THREAD
     memory: int = 512 * 1024 * 1024
     result: Any = None
+    prepare: Callable[[Any, Path], Rewind | None] | None = None
 
     def __post_init__(self) -> None:
         if (self.isolation is Isolation.PROCESS) != (self.result is not None):
             raise ValueError(f"step {self.stage}: exactly a PROCESS step names its result model")
+        if self.isolation is Isolation.THREAD and self.prepare is not None:
+            raise ValueError(f"step {self.stage}: only a PROCESS step is prepared")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +99,7 @@ class Pipeline:
 
     ``load(session, row_id)`` reads what the next step needs, in a short transaction of its own;
     None where the row is gone.
-    ``batch`` rows are claimed at most at a time.
+    ``batch`` rows are claimed at most at a time. ``breakers`` are those its steps use.
     """
 
     queue: Queue
@@ -99,6 +107,7 @@ class Pipeline:
     load: Callable[[Session, int], Any]
     tools: Any = None
     batch: int = 10
+    breakers: Breakers = field(default_factory=Breakers)
     _by_stage: Mapping[str, Step] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

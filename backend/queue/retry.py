@@ -52,8 +52,27 @@ class Transient(StepError):
         self.kind = kind
 
 
+class Unreachable(StepError):
+    """What the step needs is known to be down: not the row's fault, so no attempt is burnt.
+
+    Args:
+        retry_after: the row is ready again after this time.
+    """
+
+    def __init__(self, detail: str, *, retry_after: timedelta) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class Permanent(StepError):
     """The row's own input is at fault: another attempt would fail alike."""
+
+
+class SoftLimit(BaseException):
+    """Raised inside a PROCESS step shortly before it is killed, for it to clean up.
+
+    No Exception: code that takes any error for bad input must not take this one for it.
+    """
 
 
 class TimedOut(StepError):

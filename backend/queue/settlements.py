@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.exc import DBAPIError
 
 from backend.queue.lease import Lease
-from backend.queue.retry import Died, Permanent, TimedOut, Transient, one_line
+from backend.queue.retry import Died, Permanent, TimedOut, Transient, Unreachable, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,12 @@ def snoozed(lease: Lease, delay: timedelta, why: str) -> Settlement:
 
 
 def rewound(lease: Lease, why: str) -> Settlement:
-    """Ready again from the first stage, after the usual delay of a failed attempt."""
-    if lease.attempts >= lease.max_attempts:
+    """Ready again from the first stage, after the usual delay of a failed attempt.
+
+    Rewinds are counted apart: each commit on the way counts the attempts anew, and a row that comes
+    back to where its inputs are gone would never be exhausted.
+    """
+    if max(lease.attempts, lease.rewinds + 1) >= lease.max_attempts:
         return failed(lease, "exhausted", why)
     delay = lease.queue.backoff.delay(lease.attempts)
     return replace(_again(lease, "retry", why, delay, attempts=lease.attempts), restart=True)
@@ -63,6 +67,8 @@ def after_error(lease: Lease, error: Exception) -> Settlement:
         return failed(lease, "permanent", error.detail)
     if isinstance(error, Died):
         return _after_death(lease, error)
+    if isinstance(error, Unreachable):
+        return snoozed(lease, error.retry_after, error.detail)
     # A database error's own text holds the statement and its parameters.
     said = type(error.orig).__name__ if isinstance(error, DBAPIError) else error
     detail = getattr(error, "detail", None) or f"{type(error).__name__}: {said}"

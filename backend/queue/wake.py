@@ -81,12 +81,20 @@ class Listener:
     """A thread that listens on a direct connection and calls ``wake(queue)`` for each hint.
 
     A connection that went deaf is noticed: each silent ``canary`` seconds it notifies itself,
-    and re-opens the connection when its own hint does not come back.
+    and re-opens the connection when its own hint does not come back. ``lost()`` is called for
+    each connection that broke or went deaf.
     """
 
-    def __init__(self, engine: Engine, wake: Callable[[str], None], canary: float = 30.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        wake: Callable[[str], None],
+        canary: float = 30.0,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
         self._wake = wake
+        self._lost = lost
         self._canary = canary
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
@@ -106,6 +114,7 @@ class Listener:
                 pause = 0.1
             except (SQLAlchemyError, OSError) as error:
                 log.warning("listener.lost", error=type(error).__name__, retry_in_s=pause)
+                self._lost()
                 self._stopped.wait(pause)
                 pause = min(pause * 2, 5.0)
 
@@ -141,6 +150,7 @@ class Listener:
             elif time.monotonic() - silent_since >= self._canary:
                 if asked:
                     log.warning("listener.deaf", silent_s=round(2 * self._canary))
+                    self._lost()
                     return
                 cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, canary))
                 silent_since, asked = time.monotonic(), True

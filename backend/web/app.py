@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Flask, g
 from flask_jwt_extended import JWTManager
+from prometheus_client import Metric
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from backend.db import Sessions
 from backend.identity import guard, tokens
 from backend.settings import Settings
-from backend.web import auth, docs, hardening, health, problems
+from backend.web import auth, docs, hardening, health, metrics, problems, queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Host:
     probes: health.Probes
     ready: Callable[[str], None]
     """Tell workers, after a commit, that rows of a queue became ready."""
+    work: queues.Work
+    requests: metrics.Requests
+    counts: metrics.Shared[list[Metric]]
+    """What the database says for metrics, between two looks."""
 
 
 def create_app(
@@ -31,6 +36,7 @@ def create_app(
     blueprints: Sequence[Blueprint] = (),
     probes: health.Probes = health.NO_PROBES,
     ready: Callable[[str], None] = lambda _queue: None,
+    work: queues.Work = queues.NO_WORK,
 ) -> Flask:
     """The API with the given workloads' blueprints.
 
@@ -41,7 +47,10 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.config.update(tokens.jwt_config(settings))
     app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROPAGATE_EXCEPTIONS=False)
-    app.extensions["lockkeeper"] = Host(settings, sessions, probes, ready)
+    requests = metrics.Requests()
+    app.extensions["lockkeeper"] = Host(
+        settings, sessions, probes, ready, work, requests, metrics.Shared()
+    )
     JWTManager(app)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
@@ -49,13 +58,14 @@ def create_app(
 
     hardening.register(app, cors_origins=settings.cors_origins)
     problems.register(app)
+    app.after_request(requests.count)
 
     @app.before_request
     def admit() -> None:
         g.sessions = sessions
         guard.check()
 
-    for blueprint in (health.bp, docs.bp, auth.bp, auth.admin_bp, *blueprints):
+    for blueprint in (health.bp, docs.bp, auth.bp, auth.admin_bp, queues.bp, *blueprints):
         app.register_blueprint(blueprint)
     guard.refuse_unmarked(app)
     return app

@@ -1,23 +1,25 @@
 """Is it alive, is it ready, how is it doing."""
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any
 
-from flask import Blueprint, Response, current_app, g
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
-from prometheus_client.registry import Collector
+import structlog
+from flask import Blueprint, Response, current_app
+from prometheus_client import CONTENT_TYPE_LATEST, Metric
+from prometheus_client.core import GaugeMetricFamily
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend.identity.guard import Role, Scope, public, requires
-from backend.operations import JSON, operation, settings, transaction
+from backend.operations import operation, settings, transaction
+from backend.problems import Unavailable
+from backend.web.metrics import exposition, release
 
 bp = Blueprint("health", __name__)
+log = structlog.get_logger(__name__)
 
 Check = Callable[[Session], bool]
 
@@ -59,16 +61,16 @@ def health() -> Alive:
 @bp.get("/ready")
 @public
 @operation()
-def ready() -> Ready | Response:
-    """Readiness: the database, its schema and the workers; 503 where one of them is wanting."""
+def ready() -> Ready:
+    """Readiness: the database, its schema and the workers; 503 where one of them is wanting.
+
+    The problem document, too, has the member `checks`.
+    """
     checks = _results(current_app.extensions["lockkeeper"].probes.checks)
-    fine = all(result == "ok" for result in checks.values())
-    answer = Ready(status="ok" if fine else "unavailable", checks=checks)
-    if fine:
-        return answer
-    response = Response(answer.model_dump_json(), HTTPStatus.SERVICE_UNAVAILABLE, mimetype=JSON)
-    response.headers["Retry-After"] = "5"
-    return response
+    wanting = [name for name, result in checks.items() if result != "ok"]
+    if wanting:
+        raise Unavailable(f"Not ready: {', '.join(wanting)}.", code="not-ready", checks=checks)
+    return Ready(status="ok", checks=checks)
 
 
 def _results(checks: dict[str, Check]) -> dict[str, str]:
@@ -108,17 +110,22 @@ def _scraper(bearer: str) -> bool:
 @operation(media_type="text/plain")
 def metrics() -> Response:
     """Prometheus metrics, for an admin or with the METRICS_TOKEN."""
-    probes: Probes = current_app.extensions["lockkeeper"].probes
-    with g.sessions.begin() as session:
-        families = list(probes.metrics(session))
-    registry = CollectorRegistry()
-    registry.register(_Once(families))
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    host = current_app.extensions["lockkeeper"]
+    counted = host.counts.get(lambda: _counts(host.probes))
+    families = [release(), *counted, *host.requests.collect()]
+    return Response(exposition(families), content_type=CONTENT_TYPE_LATEST)
 
 
-class _Once(Collector):
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Any]:
-        return iter(self._families)
+def _counts(probes: Probes) -> list[Metric]:
+    """What the database says, and whether it says anything: its loss must not blind the scraper."""
+    up = GaugeMetricFamily("lockkeeper_database_up", "1 where the database answered.")
+    try:
+        with transaction() as session:
+            session.execute(text("SELECT 1"))
+            found = list(probes.metrics(session))
+    except SQLAlchemyError as error:
+        log.warning("metrics.without_database", error=type(error).__name__)
+        up.add_metric([], 0)
+        return [up]
+    up.add_metric([], 1)
+    return [up, *found]

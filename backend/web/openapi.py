@@ -85,7 +85,7 @@ def _routes(app: Flask) -> Iterator[Route]:
         summary, _, rest = cleandoc(view.__doc__ or rule.endpoint).partition("\n")
         for method in sorted((rule.methods or set()) & set(METHODS)):
             yield Route(
-                path=_template(rule),
+                path=template(rule),
                 method=method,
                 endpoint=rule.endpoint,
                 summary=summary.rstrip("."),
@@ -95,7 +95,8 @@ def _routes(app: Flask) -> Iterator[Route]:
             )
 
 
-def _template(rule: Rule) -> str:
+def template(rule: Rule) -> str:
+    """A route as paths are written here: ``/api/things/{id}``."""
     return re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
 
 

@@ -16,6 +16,7 @@ from backend import logs
 from backend.db import make_engine
 from backend.settings import Settings, SettingsError
 from backend.web.assembly import assemble
+from backend.web.metrics import counted_together
 
 BACKLOG = 1024  # connections that wait to be accepted
 
@@ -64,7 +65,7 @@ def serve(settings: Settings) -> None:
     logs.configure(level=settings.log_level, log_format=settings.log_format)
     port = free_port(settings.api_host, settings.api_port)
     log.info("api.serving", url=f"http://{settings.api_host}:{port}")
-    Granian(
+    server = Granian(
         "backend.web.serve:application",
         factory=True,
         interface=Interfaces.WSGI,
@@ -77,7 +78,9 @@ def serve(settings: Settings) -> None:
         backlog=BACKLOG,
         workers_kill_timeout=10,  # seconds
         log_enabled=False,
-    ).serve()
+    )
+    with counted_together():
+        server.serve()
 
 
 def main() -> int:

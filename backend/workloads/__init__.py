@@ -1,6 +1,7 @@
 """Every folder here is a workload; :func:`discover` finds them. Workloads never import each other.
 
-A workload has ``workload.py`` with ``MODELS`` (imported for their tables) and ``QUEUES``; it may
+A workload has ``workload.py`` with ``MODELS`` (imported for their tables) and ``QUEUES``, and where
+rows belong to users with ``owned(session, row_id, user_id)``, which says whether one does. It may
 have ``api.py`` with ``BLUEPRINTS`` (only the web host imports it) and ``pipeline.py`` with
 ``pipelines(settings)`` (only the worker imports it).
 """
@@ -13,6 +14,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a child process imports this package and must start fast
+    from sqlalchemy.orm import Session
+
     from backend.queue.lifecycle import Queue
 
 
@@ -25,6 +28,18 @@ def discover() -> list[ModuleType]:
 def queues() -> "list[Queue]":
     """Every queue that any workload declares."""
     return [queue for workload in discover() for queue in workload.QUEUES]
+
+
+def owned(session: "Session", queue: "Queue", row_id: int, user_id: int) -> bool:
+    """Whether a row is the user's own, who may then see what becomes of it.
+
+    Of a workload that does not say whose its rows are, none is anybody's.
+    """
+    return any(
+        workload.owned(session, row_id, user_id)
+        for workload in discover()
+        if queue in workload.QUEUES and hasattr(workload, "owned")
+    )
 
 
 def parts(name: str) -> Iterator[ModuleType]:

@@ -3,16 +3,20 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from backend.db import Base
 from backend.migrations import run
+from tests.integration.queue.ledger import eventually
 
 Write = Callable[[str, str | None, str], None]
 
@@ -62,7 +66,12 @@ def test_the_migrated_schema_is_the_one_that_the_models_declare(engine: Engine) 
 
     with engine.connect() as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "include_object": counts}
+            connection,
+            opts={
+                "compare_type": True,
+                "include_object": counts,
+                "include_name": run.is_declared,
+            },
         )
 
         assert compare_metadata(context, declared) == []
@@ -191,3 +200,101 @@ def test_another_migrator_that_does_not_finish_is_reported(
             run.upgrade(empty_database_url)
 
     assert run.current(empty_database_url) is None
+
+
+def migrate(url: str, revision: str, how: Callable[[Config, str], None] = command.upgrade) -> None:
+    config = run._config()
+    with run._engine(url).connect() as connection:
+        config.attributes["connection"] = connection
+        how(config, revision)
+
+
+# As the release before partitions sends it.
+OLD_LINE = text(
+    "INSERT INTO attempts (queue, row_id, token, worker, attempt, step, outcome, failure, error,"
+    " started_at, ended_at) SELECT 'packages', :row_id, gen_random_uuid(), 'w', 1, 'scan', 'done',"
+    " CAST(NULL AS TEXT), CAST(NULL AS TEXT), :ended_at, :ended_at RETURNING attempts.id"
+)
+
+
+def test_history_moves_into_weeks_and_back_and_its_ids_go_on(
+    empty_database_url: str, observer: Engine
+) -> None:
+    ends = [datetime(2024, 12, 30, tzinfo=UTC), datetime(2026, 1, 4, 23, 59, tzinfo=UTC)]
+    partitions = "SELECT row_id, tableoid::regclass::text FROM attempts ORDER BY row_id"
+
+    def write(row_id: int, ended_at: datetime) -> int:
+        with observer.begin() as connection:
+            values = {"row_id": row_id, "ended_at": ended_at}
+            return int(connection.execute(OLD_LINE, values).scalar_one())
+
+    def lie_in() -> list[tuple[int, str]]:
+        with observer.connect() as connection:
+            return [(row[0], row[1]) for row in connection.execute(text(partitions))]
+
+    migrate(empty_database_url, "0001")
+    ids = [write(n, ended_at) for n, ended_at in enumerate(ends)]
+
+    migrate(empty_database_url, "head")
+    ids.append(write(2, ends[0]))
+    assert lie_in() == [
+        (0, "attempts_2025_w01"), (1, "attempts_2026_w01"), (2, "attempts_2025_w01"),
+    ]  # fmt: skip
+
+    migrate(empty_database_url, "0001", command.downgrade)
+    ids.append(write(3, ends[1]))
+    assert lie_in() == [(n, "attempts") for n in range(4)]
+
+    migrate(empty_database_url, "head")
+    assert ids == [1, 2, 3, 4]
+    assert [partition for _, partition in lie_in()] == [
+        "attempts_2025_w01", "attempts_2026_w01", "attempts_2025_w01", "attempts_2026_w01",
+    ]  # fmt: skip
+
+
+def test_an_attempt_that_ends_while_history_is_moved_is_written_after_it(
+    empty_database_url: str, observer: Engine
+) -> None:
+    migrate(empty_database_url, "0001")
+    blocked = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+
+    def old_worker() -> None:
+        with observer.begin() as connection:
+            now = connection.execute(text("SELECT now()")).scalar_one()
+            connection.execute(OLD_LINE, {"row_id": 7, "ended_at": now})
+
+    def waits() -> bool:
+        with observer.connect() as connection:
+            return connection.execute(blocked).first() is not None
+
+    with ThreadPoolExecutor(1) as pool, observer.connect() as connection:
+        with connection.begin():
+            connection.execute(text("LOCK TABLE attempts"))
+            writing = pool.submit(old_worker)
+            eventually(waits)
+            config = run._config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0002")
+        writing.result(10)
+        found = connection.execute(text("SELECT row_id, tableoid::regclass::text FROM attempts"))
+
+        row_id, partition = found.one()
+
+    assert row_id == 7
+    assert partition.startswith("attempts_2")
+
+
+def test_an_index_whose_building_was_broken_off_is_built_anew(
+    empty_database_url: str, observer: Engine
+) -> None:
+    name = "ix_package_status_packages_dead"
+    migrate(empty_database_url, "0002")
+    with observer.begin() as connection:
+        connection.execute(text(f"CREATE INDEX {name} ON package_status (id)"))
+
+    migrate(empty_database_url, "0003")
+
+    with observer.connect() as connection:
+        built = text("SELECT indexdef FROM pg_indexes WHERE indexname = :name")
+        definition = connection.execute(built, {"name": name}).scalar_one()
+    assert "(completed_at, id) WHERE" in definition

@@ -12,12 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import click
 
 from tests.mutation.table import MUTANTS, Mutant
 
@@ -47,12 +50,12 @@ class Verdict:
 
 
 @contextmanager
-def copy_of_the_code() -> Iterator[Path]:
+def copy_of(code: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="lockkeeper-mutant-") as directory:
         copy = Path(directory).resolve()
         for name in CODE:
-            shutil.copytree(REPOSITORY / name, copy / name)
-        shutil.copy2(REPOSITORY / "pyproject.toml", copy)
+            shutil.copytree(code / name, copy / name)
+        shutil.copy2(code / "pyproject.toml", copy)
         yield copy
 
 
@@ -94,7 +97,7 @@ def run_tests(copy: Path, pattern: str) -> str | None:
     try:
         ran = python(
             copy, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE",
-            f"--timeout={TEST_LIMIT}", f"tests/{file}", "-k", expression or "test",
+            f"--timeout={TEST_LIMIT}", f"tests/{file}", "-k", expression,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{pattern}: no end within {LIMIT} s") from None
@@ -103,14 +106,27 @@ def run_tests(copy: Path, pattern: str) -> str | None:
         return failed[1]
     if ran.returncode == 0:
         return None
-    raise NoAnswer(f"{pattern}: pytest ended with {ran.returncode}: {ran.stdout.strip()[-300:]}")
+    raise NoAnswer(f"{pattern}: pytest ended with {ran.returncode}: {last_words(ran.stdout)}")
 
 
-def judge(mutant: Mutant) -> Verdict:
+def by_file(patterns: Iterable[str]) -> list[str]:
+    """The same tests with one pattern a file: each run of pytest starts a server."""
+    files: defaultdict[str, set[str]] = defaultdict(set)
+    for pattern in patterns:
+        file, _, expression = pattern.partition(":")
+        files[file].add(f"({expression})")
+    return [f"{file}:{' or '.join(sorted(asked))}" for file, asked in sorted(files.items())]
+
+
+def last_words(said: str) -> str:
+    return " ".join(said.split())[-200:]
+
+
+def judge(mutant: Mutant, original: Path) -> Verdict:
     began = time.monotonic()
     killer, trouble = None, None
     try:
-        with copy_of_the_code() as copy:
+        with copy_of(original) as copy:
             apply(mutant, copy)
             for pattern in mutant.tests:
                 killer = killer or run_tests(copy, pattern)
@@ -119,25 +135,18 @@ def judge(mutant: Mutant) -> Verdict:
     return Verdict(mutant, killer, time.monotonic() - began, trouble)
 
 
-def check_green(mutants: Sequence[Mutant], jobs: int) -> list[str]:
-    """The patterns that are red without any mutant, or match no test."""
-    patterns = sorted({pattern for mutant in mutants for pattern in mutant.tests})
-
-    def red(pattern: str) -> str | None:
-        try:
-            failed = run_tests(copy, pattern)
-        except NoAnswer as error:
-            return str(error)
-        return failed and f"{pattern}: {failed} fails"
-
-    with copy_of_the_code() as copy, ThreadPoolExecutor(jobs) as pool:
-        check_origin(copy)
-        return [line for line in pool.map(red, patterns) if line]
+def why_red(pattern: str, original: Path) -> str | None:
+    """Why ``pattern`` can say nothing of a mutant: it is red without one, or matches no test."""
+    try:
+        failed = run_tests(original, pattern)
+    except NoAnswer as error:
+        return str(error)
+    return failed and f"{pattern}: {failed} fails"
 
 
 def say(verdict: Verdict) -> None:
     what = verdict.trouble or verdict.killer or "SURVIVED"
-    print(f"{verdict.mutant.name:<50}  {what:<100}  {verdict.took:5.1f} s", flush=True)
+    click.echo(f"{verdict.mutant.name:<50}  {what:<100}  {verdict.took:5.1f} s")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,18 +157,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once")
     asked = parser.parse_args(arguments)
     chosen = [mutant for mutant in MUTANTS if asked.word in mutant.name]
+    patterns = by_file(pattern for mutant in chosen for pattern in mutant.tests)
     began = time.monotonic()
-    if red := check_green(chosen, asked.jobs):
-        print("mutants: not green without a mutant:", *red, sep="\n  ")
-        return 1
-    print(f"{'mutant':<50}  {'killed by':<100}  seconds")
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        verdicts = []
-        for verdict in pool.map(judge, chosen):
+    verdicts = []
+    with copy_of(REPOSITORY) as original, ThreadPoolExecutor(asked.jobs) as pool:
+        check_origin(original)
+        red = [why for why in pool.map(lambda p: why_red(p, original), patterns) if why]
+        if red:
+            click.echo("\n  ".join(["mutants: not green without a mutant:", *red]))
+            return 1
+        click.echo(f"{'mutant':<50}  {'killed by':<100}  seconds")
+        for verdict in pool.map(lambda m: judge(m, original), chosen):
             say(verdict)
             verdicts.append(verdict)
     alive = [verdict.mutant.name for verdict in verdicts if not verdict.killed]
-    print(
+    click.echo(
         f"mutants: {len(verdicts) - len(alive)} of {len(verdicts)} killed"
         f" in {time.monotonic() - began:.0f} s" + "".join(f"\n  alive: {name}" for name in alive)
     )

@@ -1,6 +1,6 @@
 """The mutants: one guard of the protocol taken away each, and the tests that must notice.
 
-A test pattern is a file below tests/ and, after a colon, an expression of pytest's ``-k``.
+Tests are named by a file below tests/ and, after a colon, an expression of pytest's ``-k``.
 """
 
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ FENCES: Final = (
         (f"{FENCE}:repeated",),
     ),
     Mutant(
-        "a late commit writes before it is refused", LEASES,
+        "a refused commit goes unnoticed", LEASES,
         """    if session.execute(sql.commit_step(lease.queue), params).first() is None:
         raise""",
         """    if session.execute(sql.commit_step(lease.queue), params).first() is None and False:

@@ -36,7 +36,7 @@ from backend.queue.lifecycle import AGING, SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import CLOCK, array_of, one_of, word
 
 RETURNED = ("id", "priority", "available_at", "status", "step", "attempts", "max_attempts",
-            "stalls")  # fmt: skip
+            "stalls", "rewinds")  # fmt: skip
 
 
 @cache
@@ -50,14 +50,11 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
     lanes = unnest("lanes", since=Timestamp, after_id=BigInteger(), **lane_shape(queue))
     oldest = ready_in_lane(queue, lanes).limit(1).lateral("oldest")
     # At most one row a lane: its oldest ready one, which decides how pressing the lane is.
-    pressing = lanes.c.priority + extract("epoch", func.now() - oldest.c.available_at) / literal(
-        AGING.total_seconds()
-    )
     heads = (
         select(*lanes.c)
         .select_from(lanes.join(oldest, true()))
         .where(not_paused(queue, lanes.c.partition if queue.partitions else None))
-        .order_by(pressing.desc())
+        .order_by(pressing(lanes, oldest).desc())
         .cte("heads")
         .prefix_with("MATERIALIZED")
     )
@@ -76,6 +73,13 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
         .prefix_with("MATERIALIZED")
     )
     return lease_rows(queue, picked)
+
+
+def pressing(lane: Any, oldest: Any) -> ColumnElement[Any]:
+    """How urgent a lane is: its priority, raised with the wait of its oldest ready row."""
+    waited = extract("epoch", func.now() - oldest.c.available_at)
+    urgency: ColumnElement[Any] = lane.c.priority + waited / literal(AGING.total_seconds())
+    return urgency
 
 
 def lease_rows(queue: Queue, picked: CTE) -> ReturningUpdate[Any]:

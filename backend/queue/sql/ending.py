@@ -29,6 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Select
 
 from backend.db import unnest
+from backend.queue.claimable import Timestamp
 from backend.queue.fleet import Worker
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import (
@@ -78,6 +79,11 @@ def settle(queue: Queue) -> Select[Any]:
             ),
             attempts=locked.c.to_attempts,
             stalls=locked.c.to_stalls,
+            rewinds=case(
+                (locked.c.to_restart, rows.c.rewinds + 1),
+                (locked.c.to_outcome == "done", 0),
+                else_=rows.c.rewinds,
+            ),
             step=case((~locked.c.to_restart, rows.c.step)),
             failure=locked.c.to_failure,
             failed_from=case((locked.c.to_failure.is_not(None), word(queue.ready))),
@@ -236,6 +242,7 @@ def enter(queue: Queue) -> ReturningUpdate[Any]:
             step=bindparam("step", type_=Text),
             attempts=0,
             stalls=bindparam("stalls", type_=SmallInteger),
+            rewinds=0,
             failure=null(),
             failed_from=null(),
             error=null(),

@@ -45,6 +45,7 @@ PUBLISHING_QUEUE: Final = Queue(
     done="Published",
     failed="Rejected",
     resting=("Recalled",),
+    uncancellable=("Publishing",),
     max_attempts=4,
     meaning={
         "Approved": Meaning(

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+from backend.queue.breaker import Breakers
 from backend.queue.pipeline import Isolation, Pipeline, Step
 from backend.settings import Settings
 from backend.workloads.packages import recording
 from backend.workloads.packages.lifecycle import DOWNLOAD, INSPECT, LICENCE, SCAN, VETTING_QUEUE
 from backend.workloads.packages.snapshot import loader
+from backend.workloads.packages.steps import private_copy
 from backend.workloads.packages.steps.download import fetch_bytes
 from backend.workloads.packages.steps.inspect import inspect_tarball
 from backend.workloads.packages.steps.licence import check_licence
@@ -18,13 +20,13 @@ INSPECT_MEMORY = 1024 * 1024 * 1024  # bytes of address space; a 100 MB tarball 
 SLACK = timedelta(seconds=60)
 
 
-def pipelines(settings: Settings) -> list[Pipeline]:
-    """What a worker with these settings can do.
+def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipeline]:
+    """What a worker with these settings can do; ``breakers`` watch the hosts that it asks.
 
     Raises:
         SettingsError: a setting names something that cannot be used.
     """
-    tools = VettingTools.of(settings)
+    tools = VettingTools.of(settings, breakers or Breakers())
     asking = settings.download_timeout + SLACK
     scanning = settings.trivy_timeout * (settings.trivy_max_retries + 1) + SLACK
     return [
@@ -32,6 +34,7 @@ def pipelines(settings: Settings) -> list[Pipeline]:
             queue=VETTING_QUEUE,
             load=loader(tools.cache),
             tools=tools,
+            breakers=tools.breakers,
             batch=settings.worker_max_packages_per_cycle,
             steps=(
                 Step(LICENCE, check_licence, recording.save_licence, timeout=asking * 2),
@@ -44,6 +47,7 @@ def pipelines(settings: Settings) -> list[Pipeline]:
                     isolation=Isolation.PROCESS,
                     memory=INSPECT_MEMORY,
                     result=Inspected,
+                    prepare=private_copy.prepare,
                 ),
                 Step(SCAN, scan, recording.save_scan, timeout=scanning),
             ),

@@ -115,7 +115,7 @@ def _merge(session: Session, lease: Lease, artifact_id: int, twin: int) -> None:
 
 
 def save_inspection(session: Session, lease: Lease, result: Inspected) -> None:
-    """``gone`` stores nothing: the next stage finds no evidence and starts again."""
+    """What the tarball itself says, as evidence for the verdict."""
     found = result.model_dump(mode="json")["found"]
     _remember(session, _artifact_of(session, lease), inspection=found)
 

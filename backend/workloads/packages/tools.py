@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from backend.queue.breaker import Breaker, Breakers, host_of
 from backend.queue.retry import Permanent, Transient
 from backend.settings import Settings, SettingsError
 from backend.workloads.packages.cache import ContentStore, ContentUnavailable
@@ -25,11 +26,16 @@ RETRY_PAUSE = 1.0  # seconds before a scanner's second try, doubling
 
 @dataclass(frozen=True, slots=True)
 class VettingTools:
-    """``needs_files``: a source looks at a package's unpacked files, not at its name alone."""
+    """``needs_files``: a source looks at a package's unpacked files, not at its name alone.
+
+    ``scanners`` are the breakers of the services behind the sources, all of them in ``breakers``.
+    """
 
     origin: Origin
     cache: ContentStore
     sources: Sequence[Source]
+    breakers: Breakers
+    scanners: Sequence[Breaker]
     needs_files: bool
     internal_scopes: frozenset[str]
     own_registry: bool
@@ -37,7 +43,7 @@ class VettingTools:
     advisory_max_age: timedelta
 
     @classmethod
-    def of(cls, settings: Settings) -> "VettingTools":
+    def of(cls, settings: Settings, breakers: Breakers) -> "VettingTools":
         """Open everything the settings name.
 
         Raises:
@@ -51,9 +57,16 @@ class VettingTools:
                 ca_file=settings.source_ca_file,
                 token=token.get_secret_value() if token else None,
                 timeout=settings.download_timeout,
+                breakers=breakers,
             ),
             cache=ContentStore(settings.package_cache_dir),
-            sources=tuple(_sources(settings)),
+            sources=tuple(_sources(settings, breakers)),
+            breakers=breakers,
+            scanners=tuple(
+                breakers.of(host_of(url))
+                for url in (settings.osv_api_url, settings.trivy_url)
+                if url is not None
+            ),
             needs_files=trivy_program(settings) is not None,
             internal_scopes=scopes(settings.internal_scopes),
             own_registry=settings.source_repository_url is not None,
@@ -81,14 +94,14 @@ def trivy_program(settings: Settings) -> str | None:
     return found
 
 
-def _sources(settings: Settings) -> Iterator[Source]:
+def _sources(settings: Settings, breakers: Breakers) -> Iterator[Source]:
     if settings.osv_path is not None:
         try:
             yield load(settings.osv_path, complete=settings.osv_path_complete)
         except (AdvisoriesError, OSError) as error:
             raise SettingsError(f"OSV_PATH cannot be used: {error}") from None
     if settings.osv_api_url is not None:
-        yield OsvApi(settings.osv_api_url, complete=settings.osv_api_complete)
+        yield OsvApi(settings.osv_api_url, complete=settings.osv_api_complete, breakers=breakers)
     if (binary := trivy_program(settings)) is not None:
         trivy = TrivyBinary(
             binary,
@@ -96,13 +109,17 @@ def _sources(settings: Settings) -> Iterator[Source]:
             server_url=settings.trivy_url,
             timeout=settings.trivy_timeout,
             complete=settings.trivy_complete,
+            breakers=breakers,
         )
         yield Persistent(trivy, settings.trivy_max_retries)
 
 
 @dataclass(frozen=True, slots=True)
 class Persistent:
-    """A source that is asked again, ``retries`` times at most, before the attempt fails."""
+    """A source that is asked again, ``retries`` times at most, before the attempt fails.
+
+    An open breaker ends it at once: CircuitOpen is no ScanTransient.
+    """
 
     source: Source
     retries: int

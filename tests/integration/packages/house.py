@@ -21,6 +21,7 @@ from backend.db import Sessions, make_sessions
 from backend.identity import guard, service
 from backend.identity.roles import Role
 from backend.queue import leases
+from backend.queue.breaker import Breakers
 from backend.settings import Settings
 from backend.web.assembly import assemble
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
@@ -31,6 +32,7 @@ from workers.database import Transactions
 from workers.executor import Executor
 from workers.held import Held
 from workers.isolation import Children
+from workers.metrics import Metrics
 
 Lock = dict[str, Any]
 
@@ -105,14 +107,14 @@ class Database:
 class HandWorker:
     """The daemon's executor without its threads: :meth:`run` returns when nothing is due."""
 
-    def __init__(self, settings: Settings, sessions: Sessions) -> None:
-        (self.pipeline,) = pipelines(settings)
+    def __init__(self, settings: Settings, sessions: Sessions, breakers: Breakers) -> None:
+        (self.pipeline,) = pipelines(settings, breakers)
         self._transactions = Transactions(sessions, threading.Event())
         self._held = Held()
         self._children = Children(2)
         self._executor = Executor(
             self.pipeline, transactions=self._transactions, held=self._held,
-            children=self._children,
+            children=self._children, metrics=Metrics([], version="0"),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -120,11 +122,11 @@ class HandWorker:
         self.pipeline.tools.origin.close()
 
     def claim(self, limit: int = 100) -> list[leases.Lease]:
-        return self._held.claiming(
-            lambda: self._transactions.once(
-                lambda s: leases.claim(s, VETTING_QUEUE, worker="by-hand", limit=limit)
-            )
+        claimed = self._transactions.once(
+            lambda s: leases.claim(s, VETTING_QUEUE, worker="by-hand", limit=limit)
         )
+        self._held.add(claimed)
+        return claimed
 
     def finish(self, lease: leases.Lease) -> None:
         settlement = self._executor.run(lease)
@@ -187,13 +189,17 @@ class People:
 
 @dataclass
 class House:
-    """Everything one test needs. ``settings`` may be changed before app or worker are used."""
+    """Everything one test needs.
+
+    ``changes`` of settings, and ``breakers``, are for before app or worker are used.
+    """
 
     registry: RegistryServer
     database_url: str
     engine: Engine
     folder: Path
     changes: dict[str, Any] = field(default_factory=dict)
+    breakers: Breakers = field(default_factory=Breakers)
     closing: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
@@ -227,7 +233,8 @@ class House:
 
     @cached_property
     def worker(self) -> HandWorker:
-        return self.closing.enter_context(closing(HandWorker(self.settings, self.sessions)))
+        worker = HandWorker(self.settings, self.sessions, self.breakers)
+        return self.closing.enter_context(closing(worker))
 
     def reopened(self, **changes: Any) -> "House":
         """The same database and registry under other settings: another API, another worker."""

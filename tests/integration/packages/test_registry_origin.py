@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backend.queue.breaker import Breakers, Rules
 from backend.settings import SettingsError
 from backend.workloads.packages.registry.addresses import refusal
 from backend.workloads.packages.registry.errors import (
@@ -201,17 +202,17 @@ def test_a_truncated_or_garbled_answer_is_transient(
     transient(origin)
 
 
-def test_any_bytes_at_all_end_as_an_answer_or_a_registry_error(
-    server: RegistryServer, origin: Origin
-) -> None:
+def test_any_bytes_at_all_end_as_an_answer_or_a_registry_error(server: RegistryServer) -> None:
+    patient = Breakers(Rules(failures=1000))
     noise = random.Random(2)
     heads = [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
     alphabet = b"\r\n\r\n:;-0aF \x00\xff"
-    for _ in range(150):
-        tail = bytes(noise.choices(alphabet, k=noise.randrange(40)))
-        server.answer("/x", Answer(raw=noise.choice(heads) + tail))
-        with suppress(RegistryError):
-            get(origin)
+    with Origin(server.url, timeout=timedelta(seconds=20), breakers=patient) as origin:
+        for _ in range(150):
+            tail = bytes(noise.choices(alphabet, k=noise.randrange(40)))
+            server.answer("/x", Answer(raw=noise.choice(heads) + tail))
+            with suppress(RegistryError):
+                get(origin)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

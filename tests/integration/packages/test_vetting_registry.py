@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backend.queue.breaker import Breakers, Rules
 from tests.integration.packages.house import House, lock_of
 from tests.registry_server import (
     Answer,
@@ -108,6 +109,8 @@ def troubles(busy_house: House) -> Iterator[Troubles]:
         busy_house.changes |= {
             "SOURCE_REPOSITORY_CDNS": cdn, "DOWNLOAD_MAX_BYTES": LIMIT, "DOWNLOAD_TIMEOUT": 1,
         }  # fmt: skip
+        # Single packages are in trouble here, not the registry.
+        busy_house.breakers = Breakers(Rules(failures=1000))
         busy_house.advise("evil")
         troubles = Troubles(busy_house, internal)
         for place in PLACES:

@@ -36,6 +36,7 @@ PUBLISH: Final = Queue(
     stages=(Stage("publish", "publishing"),),
     done="published",
     failed="broken",
+    uncancellable=("publishing",),
     backoff=SOON,
 )
 ERRAND: Final = Queue(

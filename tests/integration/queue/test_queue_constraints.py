@@ -53,6 +53,7 @@ def in_state(rows: Rows, state: str) -> int:
         ("ready", "priority = NULL"),
         ("ready", "attempts = -1"),
         ("ready", "stalls = -1"),
+        ("ready", "rewinds = -1"),
         ("ready", "max_attempts = 0"),
         ("ready", "available_at = NULL"),
         ("held", "lease_token = NULL"),

@@ -154,6 +154,17 @@ def test_a_requeue_that_waited_for_another_one_does_not_touch_the_row_again(
     assert rows.row(row_id).lease_token == lease.token
 
 
+def test_a_suspect_that_somebody_is_claiming_is_not_waited_for(
+    rows: Rows, sessions: Sessions
+) -> None:
+    first, second = rows.add(count=2, stalls=2)
+    with sessions.begin() as one, sessions.begin() as two:
+        two.execute(text("SET LOCAL lock_timeout = '1ms'"))
+        claimed = [leases.claim_suspect(s, PROBE, worker="w") for s in (one, two)]
+
+    assert [lease and lease.id for lease in claimed] == [first, second]
+
+
 PAUSED_CLOCK = """
 CREATE SCHEMA paused;
 CREATE FUNCTION paused.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql VOLATILE AS $$

@@ -10,7 +10,8 @@ from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from backend.db import Base, make_engine
-from backend.queue import leases, overview, reaper
+from backend.queue import leases, overview, reaper, reasons
+from backend.queue.explain import explain
 from backend.queue.leases import Marks
 from tests.conftest import CreateDatabase
 from tests.integration.queue.conftest import PROBES
@@ -198,3 +199,15 @@ def test_heartbeats_stay_hot_updates(deep: Engine) -> None:
     updated = after.n_tup_upd - before.n_tup_upd
     assert updated >= 4000
     assert (after.n_tup_hot_upd - before.n_tup_hot_upd) / updated > 0.8
+
+
+@pytest.mark.parametrize("row_id", [100_001, 150_000, 200_000, 200_001])
+def test_an_explanation_counts_a_bounded_number_of_rows(deep: Engine, row_id: int) -> None:
+    for plan in plans(deep, lambda session: explain(session, PROBE, row_id)):
+        touched = 0
+        for node in nodes(plan):
+            if node.get("Relation Name") in ("probe", "attempts"):
+                assert node["Node Type"] != "Seq Scan", node
+                removed = node.get("Rows Removed by Filter", 0)
+                touched += (node["Actual Rows"] + removed) * node["Actual Loops"]
+        assert touched <= 2 * (reasons.COUNTED + 1) + 40, plan

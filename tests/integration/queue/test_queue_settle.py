@@ -96,8 +96,42 @@ def test_a_rewind_starts_again_from_the_first_stage(rows: Rows, sessions: Sessio
     rows.settle(leases.rewound(rows.claim_one(), "the file is on another host"))
 
     row = rows.row(row_id)
-    assert (row.status, row.step) == ("waiting", None)
+    assert (row.status, row.step, row.rewinds) == ("waiting", None, 1)
     assert rows.outcomes() == ["retry"]
+
+
+def test_a_row_that_rewinds_again_and_again_is_exhausted_though_it_commits_on_the_way(
+    rows: Rows, sessions: Sessions
+) -> None:
+    row_id = rows.one(max_attempts=3)
+    for _ in range(3):
+        rows.change(row_id, available_at=ago("1 second"))
+        with sessions.begin() as session:
+            lease = leases.commit(session, rows.claim_one())
+        rows.settle(leases.rewound(lease, "the file is on another host"))
+
+    row = rows.row(row_id)
+    assert (row.status, row.failure, row.rewinds) == ("broken", "exhausted", 2)
+    assert row.error == "the file is on another host"
+    assert rows.outcomes() == ["retry", "retry", "failed"]
+
+
+def test_rewinds_are_forgotten_by_a_finished_row_and_by_a_requeue_alone(
+    rows: Rows, sessions: Sessions
+) -> None:
+    retried, finished, failed = rows.add(count=3, rewinds=2)
+    one, two, three = sorted(rows.claim(), key=lambda lease: lease.id)
+    rows.settle(
+        leases.after_error(one, Transient("busy")),
+        leases.done(two),
+        leases.failed(three, "permanent", "x"),
+    )
+    assert [rows.row(i).rewinds for i in (retried, finished, failed)] == [2, 0, 2]
+
+    with sessions.begin() as session:
+        control.requeue(session, PROBE, [failed])
+
+    assert rows.row(failed).rewinds == 0
 
 
 def test_a_release_hands_the_attempt_back_and_changes_nothing_else(

@@ -15,10 +15,10 @@ from sqlalchemy import Engine, text
 
 from backend.db import Sessions, make_engine
 from backend.queue import control
+from backend.queue.leases import Lease, Settlement
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Done, Pipeline, Reject, Rewind, Snooze, Step
 from backend.queue.retry import Permanent, Transient
-from backend.queue.wake import Notifier
 from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import PARCEL, PROBE, effects, save
 from workers import producer
@@ -262,31 +262,16 @@ def test_rows_of_a_dead_worker_are_taken_over(rows: Rows, start: Start, ledger: 
 def test_a_hint_makes_an_idle_worker_look_at_once(
     rows: Rows, start: Start, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(producer, "SUSPECTS_EVERY", 60.0)
-    start(two_stages(), interval=timedelta(seconds=60))
-    listening = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
-    with engine.connect() as connection:
-        eventually(lambda: connection.scalar(listening))
-    notifier = Notifier(engine)
-    rows.one()
-    notifier.ready("probe")
+    looks = producer.Producer._settle_and_claim
 
-    eventually(all_are(rows, "finished"), within=5)
-    notifier.close()
-
-
-def test_a_row_that_finishes_between_two_looks_of_the_producer_frees_its_room_at_once(
-    rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(producer, "SUSPECTS_EVERY", 60.0)
-    looks = producer.Producer._suspect_waits
-
-    def after_the_row(self: producer.Producer) -> bool:
+    def after_the_row(
+        self: producer.Producer, settlements: list[Settlement], room: int
+    ) -> list[Lease]:
         # The moment between "is there room?" and "wait for room": let the running row end in it.
         eventually(lambda: self._in_flight == 0, within=2)
-        return looks(self)
+        return looks(self, settlements, room)
 
-    monkeypatch.setattr(producer.Producer, "_suspect_waits", after_the_row)
+    monkeypatch.setattr(producer.Producer, "_settle_and_claim", after_the_row)
     rows.add(PARCEL, 4)
     start(one_stage(batch=1), concurrency=1, interval=timedelta(seconds=60))
 
@@ -356,73 +341,6 @@ def test_what_still_runs_at_the_end_of_the_grace_is_released_and_can_write_no_mo
     assert daemon._held.wait_empty(10)
     assert ledger() == {}
     assert rows.outcomes() == ["released"]
-
-
-def test_a_suspect_runs_alone_while_two_queues_are_busy(
-    rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(producer, "SUSPECTS_EVERY", 0.05)
-    running, beside, lock = set[object](), dict[int, int](), threading.Lock()
-    go_on, suspects = threading.Event(), set[int]()
-
-    def inspect(_row_id: int, _tools: None) -> Done:
-        with lock:
-            running.add(me := object())
-        assert go_on.wait(20)
-        with lock:
-            running.discard(me)
-        return Done({})
-
-    def first(row_id: int, _tools: None) -> Done:
-        with lock:
-            running.add(me := object())
-            if row_id in suspects:
-                beside[row_id] = len(running)
-            running.discard(me)
-        return Done({})
-
-    rows.add(PARCEL, 8)
-    daemon = start(two_stages(first), one_stage(inspect, save=None), interval=SHORT)
-    eventually(lambda: len(running) == 4)
-    suspects |= set(rows.add(count=2, stalls=2))
-    eventually(lambda: daemon._held._alone)
-    rows.add(count=10)
-    go_on.set()
-
-    eventually(all_are(rows, "delivered", PARCEL))
-    eventually(all_are(rows, "finished"))
-    assert beside == dict.fromkeys(suspects, 1)
-
-
-def test_a_suspect_waits_for_a_row_that_still_runs_though_its_lease_is_lost(
-    rows: Rows, start: Start, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a death of the process by what that row does would be blamed on the suspect."""
-    monkeypatch.setattr(producer, "SUSPECTS_EVERY", 0.05)
-    running, go_on, order = threading.Event(), threading.Event(), list[str]()
-
-    def inspect(_row_id: int, _tools: None) -> Done:
-        running.set()
-        assert go_on.wait(10)
-        order.append("the cancelled row ends")
-        return Done({})
-
-    def first(_row_id: int, _tools: None) -> Done:
-        order.append("the suspect begins")
-        return Done({})
-
-    (lost,) = rows.add(PARCEL)
-    daemon = start(one_stage(inspect), two_stages(first), interval=SHORT)
-    assert running.wait(10)
-    with sessions.begin() as session:
-        control.cancel(session, PARCEL, [lost], why="enough")
-    assert daemon._held.wait_empty(10)
-    rows.one(stalls=2)
-    eventually(lambda: daemon._held._alone)
-    go_on.set()
-
-    eventually(all_are(rows, "finished"))
-    assert order == ["the cancelled row ends", "the suspect begins"]
 
 
 def test_losing_every_connection_again_and_again_loses_and_doubles_nothing(

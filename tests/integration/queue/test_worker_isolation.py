@@ -17,12 +17,13 @@ from pydantic import BaseModel, RootModel
 from sqlalchemy import Engine, select
 
 from backend.db import make_engine
-from backend.queue.pipeline import Isolation, Pipeline, Step
+from backend.queue.pipeline import Done, Isolation, Pipeline, Step
 from backend.queue.retry import Died, Permanent, StepError, TimedOut, Transient
 from tests.integration.queue.ledger import Rows, eventually
 from tests.integration.queue.probe_workload import PARCEL, Parcel, effects, save
 from workers.daemon import Assignment, Daemon, Policy
-from workers.isolation import MAX_ANSWER, Children
+from workers.isolation import Children
+from workers.kept_child import MAX_ANSWER
 
 MEBIBYTE = 2**20
 
@@ -56,7 +57,9 @@ def children() -> Iterator[Children]:
 
 
 def evaluate(children: Children, source: str, **limits: Any) -> Any:
-    return children.run(step(**limits), Source(source), started=lambda: None).value
+    outcome = children.run(step(**limits), Source(source), started=lambda: None)
+    assert isinstance(outcome, Done)
+    return outcome.result.value
 
 
 def test_a_childs_answer_is_validated_against_the_steps_result(children: Children) -> None:

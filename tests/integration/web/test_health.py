@@ -4,15 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
-from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import text
 
 from backend.db import Sessions, make_engine, make_sessions
 from backend.web.app import create_app
 from backend.web.health import Probes, schema_is
-from tests.callers import Caller, make_settings
-
-SCRAPER = "a-token-of-the-scraper"
+from tests.callers import make_settings
 
 
 @pytest.fixture
@@ -27,8 +24,7 @@ def dead_client() -> Iterator[FlaskClient]:
 
 
 def probing(sessions: Sessions, probes: Probes) -> FlaskClient:
-    settings = make_settings(METRICS_TOKEN=SCRAPER)
-    return create_app(settings, sessions, probes=probes).test_client()
+    return create_app(make_settings(), sessions, probes=probes).test_client()
 
 
 def test_liveness_needs_no_database(dead_client: FlaskClient) -> None:
@@ -39,8 +35,12 @@ def test_it_is_not_ready_without_its_database(dead_client: FlaskClient) -> None:
     answer = dead_client.get("/ready")
 
     assert answer.status_code == 503
-    assert answer.get_json()["checks"] == {"database": "failed: OperationalError"}
-    assert answer.headers["Retry-After"]
+    assert answer.mimetype == "application/problem+json"
+    assert answer.headers["Retry-After"] == "5"
+    problem = answer.get_json()
+    assert problem["code"] == "not-ready"
+    assert problem["detail"] == problem["error"] == "Not ready: database."
+    assert problem["checks"] == {"database": "failed: OperationalError"}
 
 
 def test_a_request_without_the_database_is_told_to_come_back(dead_client: FlaskClient) -> None:
@@ -85,30 +85,6 @@ def test_the_schema_is_compared_with_the_newest(
     client = probing(sessions, Probes(checks={"schema": schema_is(lambda: "0002")}))
 
     assert client.get("/ready").get_json()["checks"]["schema"] == result
-
-
-def test_metrics_are_for_admins_and_for_the_scraper(
-    sessions: Sessions, admin: Caller, user: Caller
-) -> None:
-    depth = GaugeMetricFamily("lockkeeper_queue_depth", "Rows.", value=7)
-    client = probing(sessions, Probes(metrics=lambda _session: [depth]))
-    statuses = {
-        name: Caller(client, token)("GET", "/metrics").status_code
-        for name, token in {
-            "admin": admin.token, "scraper": SCRAPER, "user": user.token, "wrong": SCRAPER + "x",
-        }.items()
-    }  # fmt: skip
-
-    assert statuses == {"admin": 200, "scraper": 200, "user": 403, "wrong": 401}
-    answer = Caller(client, SCRAPER)("GET", "/metrics")
-    assert "lockkeeper_queue_depth 7.0" in answer.text
-    assert answer.mimetype == "text/plain"
-
-
-def test_the_scrapers_token_opens_nothing_else(sessions: Sessions) -> None:
-    scraper = Caller(probing(sessions, Probes()), SCRAPER)
-
-    assert scraper("GET", "/api/auth/userinfo").status_code == 401
 
 
 def test_a_health_answer_is_json(client: FlaskClient) -> None:

@@ -3,11 +3,13 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from backend.queue.breaker import FAILURES, Breakers, CircuitOpen, host_of
 from backend.workloads.packages.scanning.findings import Component
 from backend.workloads.packages.scanning.osv_api import OsvApi
 from backend.workloads.packages.scanning.sources import ScanTransient
@@ -33,6 +35,8 @@ class Service:
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", "/elsewhere")
+                if status == 429:
+                    self.send_header("Retry-After", "1200")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):  # the client may have had enough
@@ -199,3 +203,49 @@ def test_an_absent_service_is_transient() -> None:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(ScanTransient, match="no answer"):
         OsvApi(url, complete=True).scan([Component(name="a", version="1.0.0")], None)
+
+
+def asked_often(url: str, breakers: Breakers) -> list[Exception]:
+    """What the service's failures and refusals look like, two more than open the breaker."""
+    source = OsvApi(url, complete=True, timeout=0.2, breakers=breakers)
+    raised: list[Exception] = []
+    for _ in range(FAILURES + 2):
+        try:
+            source.scan([Component(name="a", version="1.0.0")], None)
+        except (ScanTransient, CircuitOpen) as error:
+            raised.append(error)
+    return raised
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_service_that_cannot_answer_is_left_alone_after_some_failures(
+    service: Service, status: int
+) -> None:
+    service.handle, breakers = lambda *_: (status, b""), Breakers()
+    raised = asked_often(service.url, breakers)
+    assert breakers.states() == {host_of(service.url): "open"}
+    assert len(service.asked) == FAILURES
+    refused = raised[-1]
+    assert isinstance(refused, CircuitOpen)
+    assert (refused.retry_after >= timedelta(seconds=1199)) == (status == 429)
+
+
+def test_a_silent_or_absent_service_is_left_alone_after_some_failures() -> None:
+    breakers = Breakers()
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        asked_often(url, breakers)
+        assert breakers.states() == {host_of(url): "open"}
+    absent = Breakers()
+    asked_often(url, absent)
+    assert absent.states() == {host_of(url): "open"}
+
+
+@pytest.mark.parametrize("answer", [(404, b""), (302, b""), (200, b"<html>"), (200, b"{}")])
+def test_an_answer_that_does_not_help_is_no_reason_to_leave_the_service_alone(
+    service: Service, answer: Answer
+) -> None:
+    service.handle, breakers = lambda *_: answer, Breakers()
+    asked_often(service.url, breakers)
+    assert breakers.states() == {host_of(service.url): "closed"}
+    assert len(service.asked) == FAILURES + 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backend.queue.breaker import FAILURES, Breakers, CircuitOpen
 from backend.workloads.packages.scanning import bounded_process
 from backend.workloads.packages.scanning.findings import Component
 from backend.workloads.packages.scanning.sources import ScanTransient
@@ -263,3 +264,53 @@ def test_a_server_answers_for_vulnerabilities_but_its_age_is_unknown(
 def test_a_server_url_that_is_no_http_url_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="http"):
         TrivyBinary("trivy", tmp_path, server_url="file:///etc/passwd")
+
+
+SERVER = "t.test:4954"
+
+
+def state_after_failing(
+    binary: str, folder: Path, server: str | None
+) -> tuple[dict[str, Any], int]:
+    """The breakers' states after more runs than open one, and how many runs there were."""
+    breakers, runs = Breakers(), folder / "runs"
+    trivy = TrivyBinary(
+        binary, folder, server_url=server, timeout=timedelta(seconds=2), breakers=breakers
+    )
+    for _ in range(FAILURES + 2):
+        with pytest.raises((ScanTransient, CircuitOpen)):
+            trivy.scan([DEMO], folder if server is None else None)
+    return dict(breakers.states()), len(runs.read_text())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'twirp error internal: failed to do request: Post "http://t.test:4954/": dial tcp: refused',
+        "twirp error unavailable: Error from intermediary with HTTP status code 503",
+        "twirp error unknown: Error from intermediary with HTTP status code 500",
+    ],
+)
+def test_a_server_that_cannot_be_reached_or_answer_is_left_alone_after_some_failures(
+    program: Program, tmp_path: Path, said: str
+) -> None:
+    script = f"open({str(tmp_path / 'runs')!r}, 'a').write('.')\nsys.exit({said!r})\n"
+    states, runs = state_after_failing(program(script), tmp_path, f"http://{SERVER}")
+    assert (states, runs) == ({SERVER: "open"}, FAILURES)
+
+
+@pytest.mark.parametrize(
+    ("said", "server"),
+    [
+        ("twirp error bad_route: Error from intermediary with HTTP status code 404", SERVER),
+        ("twirp error unavailable: in a name\\nFatal: the document cannot be read", SERVER),
+        ("twirp error unavailable: there is no server", None),
+    ],
+)
+def test_a_failure_that_is_not_the_servers_leaves_its_breaker_closed(
+    program: Program, tmp_path: Path, said: str, server: str | None
+) -> None:
+    script = f"open({str(tmp_path / 'runs')!r}, 'a').write('.')\nsys.exit('{said}')\n"
+    url = server and f"http://{server}"
+    states, runs = state_after_failing(program(script), tmp_path, url)
+    assert (states, runs) == ({server: "closed"} if server else {}, FAILURES + 2)

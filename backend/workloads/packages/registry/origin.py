@@ -9,7 +9,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPException
@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
+from backend.queue.breaker import Breakers
 from backend.settings import SettingsError
 from backend.workloads.packages.registry import addresses, answers
 from backend.workloads.packages.registry.connections import Connections, Deadline, Exchange
@@ -88,6 +89,7 @@ class Origin:
             the system's resolver instead.
         resolver: has the signature of ``socket.getaddrinfo``.
         refuse: why an address other than the registry's own may not be connected to.
+        breakers: one for the registry and for each CDN; what broke off counts as a failure.
 
     Raises:
         SettingsError: the URL, a CDN, the token or the CA file cannot be used.
@@ -103,6 +105,7 @@ class Origin:
         timeout: timedelta = timedelta(seconds=120),
         resolver: Callable[..., list[Any]] = socket.getaddrinfo,
         refuse: Callable[[str], str | None] = addresses.refusal,
+        breakers: Breakers | None = None,
     ) -> None:
         try:
             self._boundary = Boundary.around(base_url, cdns)
@@ -116,6 +119,7 @@ class Origin:
         self._timeout = timeout
         self._resolver = resolver
         self._refuse = refuse
+        self._breakers = breakers or Breakers()
         self._connections = Connections(_tls(ca_file))
         self._resolved: dict[Site, tuple[float, list[str]]] = {}
 
@@ -135,6 +139,7 @@ class Origin:
         Raises:
             RegistryTransient: the network failed, or the answer is garbled.
             RegistryPermanent: missing, denied, too large, or a redirect or address is refused.
+            CircuitOpen: the host is failing and is not asked for now.
         """
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         with self._fetch(url, headers, max_bytes) as body:
@@ -150,28 +155,20 @@ class Origin:
 
     @contextmanager
     def _fetch(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Iterator[Body]:
-        url, exchange = self._follow(url, headers, Deadline(self._timeout))
-        try:
-            failure = answers.failure(exchange.status, exchange.headers, url=without_query(url))
-            if failure is not None:
-                _discard(exchange)
-                raise failure
-            yield Body(without_query(url), exchange, max_bytes=max_bytes)
-        finally:
-            exchange.close()
-
-    def _follow(
-        self, url: str, headers: Mapping[str, str], deadline: Deadline
-    ) -> tuple[str, Exchange]:
+        deadline = Deadline(self._timeout)
         came_from: Site | None = None
         for _ in range(1 + MAX_REDIRECTS):
             site = self._permit(url, came_from)
-            exchange = self._ask(site, url, headers, deadline)
-            location = exchange.headers.get("Location")
-            if exchange.status not in answers.REDIRECTS or location is None:
-                return url, exchange
-            _discard(exchange)
-            exchange.close()
+            breaker = self._breakers.of(site.host_header)
+            with (
+                breaker.guard(RegistryTransient),
+                closing(self._ask(site, url, headers, deadline)) as exchange,
+            ):
+                location = exchange.headers.get("Location")
+                if exchange.status not in answers.REDIRECTS or location is None:
+                    yield _body(url, exchange, max_bytes)
+                    return
+                _discard(exchange)
             url, came_from = _join(url, location), site
         raise RegistryPermanent(
             f"the registry redirected more than {MAX_REDIRECTS} times", "redirect-refused"
@@ -234,6 +231,15 @@ class Origin:
 def without_query(url: str) -> str:
     """The URL as it may be logged: no user-info, no query, no fragment."""
     return f"{Site.of(url)}{urlsplit(url).path}"
+
+
+def _body(url: str, exchange: Exchange, max_bytes: int) -> Body:
+    shown = without_query(url)
+    failure = answers.failure(exchange.status, exchange.headers, url=shown)
+    if failure is not None:
+        _discard(exchange)
+        raise failure
+    return Body(shown, exchange, max_bytes=max_bytes)
 
 
 def _too_large(url: str, max_bytes: int) -> RegistryPermanent:

@@ -17,6 +17,10 @@ class ProcessLimitError(Exception):
     """It ran too long or said too much, and its whole process group was killed."""
 
 
+class TooSlowError(ProcessLimitError):
+    """It ran too long."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """``errors`` is the end of standard error, at most 4 KiB."""
@@ -84,14 +88,14 @@ def _collect(
     try:
         process.wait(_left(deadline))
     except subprocess.TimeoutExpired:
-        raise ProcessLimitError("it did not finish in time") from None
+        raise TooSlowError("it did not finish in time") from None
     return bytes(output), bytes(errors)
 
 
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise ProcessLimitError("it did not finish in time")
+        raise TooSlowError("it did not finish in time")
     return left
 
 

@@ -13,9 +13,16 @@ from urllib.parse import quote
 
 import urllib3
 
+from backend.queue.breaker import Breakers, host_of
+from backend.workloads.packages.registry.answers import retry_after
 from backend.workloads.packages.scanning.findings import Component, Finding
 from backend.workloads.packages.scanning.osv_record import Advisory, RecordError, finding, read
-from backend.workloads.packages.scanning.sources import Coverage, ScanTransient, SourceResult
+from backend.workloads.packages.scanning.sources import (
+    Coverage,
+    ScanTransient,
+    ServiceDown,
+    SourceResult,
+)
 
 _BATCH = 1000  # the API's own limit of queries in one request
 _MAX_PAGES = 50
@@ -24,6 +31,7 @@ _MAX_CACHED = 20_000
 _BATCH_BYTES = 32 * 1024 * 1024
 _RECORD_BYTES = 10 * 1024 * 1024
 _CHUNK = 64 * 1024
+_SERVER_ERRORS = 500  # and above
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -34,10 +42,17 @@ class OsvApi:
         base_url: without ``/v1``; https, or http inside one's own network.
         complete: the operator declares that the service knows every npm advisory.
         timeout: seconds for connecting, for each read, and twice that for a whole answer.
+        breakers: the service's own is among them.
     """
 
     def __init__(
-        self, base_url: str, *, complete: bool, timeout: float = 30.0, name: str = "osv-api"
+        self,
+        base_url: str,
+        *,
+        complete: bool,
+        timeout: float = 30.0,
+        name: str = "osv-api",
+        breakers: Breakers | None = None,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._name = name
@@ -47,6 +62,7 @@ class OsvApi:
             retries=False,
             maxsize=4,
         )
+        self._breaker = (breakers or Breakers()).of(host_of(base_url))
         self._answer_seconds = 2 * timeout
         self._cache: dict[tuple[str, str], Advisory] = {}
         self._lock = threading.Lock()
@@ -59,7 +75,8 @@ class OsvApi:
         """See :class:`Source`.
 
         Raises:
-            ScanTransient: 429, 5xx, a time-out, or an answer that makes no sense.
+            ScanTransient: an answer that makes no sense; 429, 5xx or a time-out (ServiceDown).
+            CircuitOpen: the service is failing and is not asked for now.
         """
         distinct = list({(c.name, c.version): c for c in components}.values())
         findings: list[Finding] = []
@@ -137,25 +154,26 @@ class OsvApi:
     def _ask(
         self, method: str, path: str, limit: int, body: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        try:
-            response = self._http.request(
-                method,
-                self._base + path,
-                body=None if body is None else json.dumps(body),
-                headers={"Accept": "application/json", "Content-Type": "application/json"},
-                redirect=False,
-                preload_content=False,
-            )
+        with self._breaker.guard(ServiceDown):
             try:
-                return self._decoded(response, limit)
-            finally:
-                response.close()
-        except urllib3.exceptions.HTTPError as error:
-            raise ScanTransient(f"{self._name}: no answer ({type(error).__name__})") from None
+                response = self._http.request(
+                    method,
+                    self._base + path,
+                    body=None if body is None else json.dumps(body),
+                    headers={"Accept": "application/json", "Content-Type": "application/json"},
+                    redirect=False,
+                    preload_content=False,
+                )
+                try:
+                    return self._decoded(response, limit)
+                finally:
+                    response.close()
+            except urllib3.exceptions.HTTPError as error:
+                raise ServiceDown(f"{self._name}: no answer ({type(error).__name__})") from None
 
     def _decoded(self, response: urllib3.BaseHTTPResponse, limit: int) -> dict[str, Any]:
         if response.status != HTTPStatus.OK:
-            raise ScanTransient(f"{self._name}: not scanned, it answered {response.status}")
+            raise self._refusal(response)
         raw = bytearray()
         deadline = time.monotonic() + self._answer_seconds
         for chunk in response.stream(_CHUNK):
@@ -163,7 +181,7 @@ class OsvApi:
             if len(raw) > limit:
                 raise self._nonsense(f"an answer is larger than {limit} bytes")
             if time.monotonic() > deadline:
-                raise ScanTransient(f"{self._name}: no answer (it came too slowly)")
+                raise ServiceDown(f"{self._name}: no answer (it came too slowly)")
         try:
             answer = json.loads(raw)
         except (ValueError, RecursionError):
@@ -171,6 +189,12 @@ class OsvApi:
         if not isinstance(answer, dict):
             raise self._nonsense("an answer is not an object")
         return answer
+
+    def _refusal(self, response: urllib3.BaseHTTPResponse) -> ScanTransient:
+        detail = f"{self._name}: not scanned, it answered {response.status}"
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= _SERVER_ERRORS:
+            return ServiceDown(detail, retry_after(response.headers))
+        return ScanTransient(detail)
 
     def _nonsense(self, what: str) -> ScanTransient:
         return ScanTransient(f"{self._name}: not scanned, {what}")

@@ -15,6 +15,18 @@ class ScanTransient(Exception):
     """A source did not answer, or not sensibly: nothing was scanned, another attempt may do."""
 
 
+class ServiceDown(ScanTransient):
+    """The service behind a source cannot be reached, or says itself that it cannot answer.
+
+    Args:
+        retry_after: how long it asked us to wait; None = it did not say.
+    """
+
+    def __init__(self, detail: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class Coverage(Frozen):
     """What a source can speak for.
 

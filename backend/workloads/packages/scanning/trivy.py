@@ -5,26 +5,43 @@ the package ships can steer the scan: every file Trivy would look for in its wor
 named explicitly, the working directory is empty, and the environment is built here.
 """
 
+import errno
 import json
+import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from backend.queue.breaker import Breakers, host_of
+from backend.queue.confinement import limited
 from backend.workloads.packages.scanning import bounded_process, trivy_report
 from backend.workloads.packages.scanning.findings import Component
 from backend.workloads.packages.scanning.inspection import printable
 from backend.workloads.packages.scanning.semver import parse
-from backend.workloads.packages.scanning.sources import Coverage, ScanTransient, SourceResult
+from backend.workloads.packages.scanning.sources import (
+    Coverage,
+    ScanTransient,
+    ServiceDown,
+    SourceResult,
+)
 
 _FOUND_SOMETHING = 3  # 1 is Trivy's word for "I broke"
 _EXPECTED = frozenset((0, _FOUND_SOMETHING))
+_MEMORY = 8 * 1024**3  # bytes of address space; Go reserves far more than it uses
+_OPEN_FILES = 256
 _OUTPUT_BYTES = 32 * 1024 * 1024
 _RULES = "disable-allow-rules: [vendor]\n"  # what is bundled is installed, so it is looked at
+# How the program says that its server cannot be reached or answered 429 or 5xx: the error codes of
+# Twirp, the protocol between them. Others (bad_route, permission_denied …) are answers.
+_SERVER_DOWN = re.compile(
+    r"twirp error (internal|unavailable|unknown|deadline_exceeded|resource_exhausted)\b"
+)
 _DATABASE = Path("db", "trivy.db")
 _DATABASE_FACTS = Path("db", "metadata.json")
 
@@ -49,6 +66,7 @@ class TrivyBinary:
         server_url: of a ``trivy server`` that answers for vulnerabilities; ``http`` or ``https``.
         timeout: of one run, after which its process group is killed.
         complete: the operator declares that the database is the whole one.
+        breakers: the server's own is among them.
     """
 
     def __init__(
@@ -60,12 +78,14 @@ class TrivyBinary:
         timeout: timedelta = timedelta(minutes=5),
         complete: bool = False,
         name: str = "trivy",
+        breakers: Breakers | None = None,
     ) -> None:
         if server_url is not None and urlsplit(server_url).scheme not in {"http", "https"}:
             raise ValueError("the Trivy server's URL must be http:// or https://")
         self._binary = binary
         self._cache_dir = cache_dir.absolute()
         self._server_url = server_url
+        self._breaker = (breakers or Breakers()).of(host_of(server_url)) if server_url else None
         self._timeout = timeout
         self._complete = complete
         self._name = name
@@ -79,7 +99,8 @@ class TrivyBinary:
 
         Raises:
             ScanTransient: it could not be started, was killed at a limit, broke, or answered
-                nonsense.
+                nonsense; ServiceDown where its server is to blame.
+            CircuitOpen: its server is failing and is not asked for now.
         """
         able = self._server_url is not None or (self._cache_dir / _DATABASE).is_file()
         reports: list[trivy_report.Report] = []
@@ -114,7 +135,8 @@ class TrivyBinary:
         workspace.sbom.write_text(json.dumps(cyclonedx(components)))
         server = [] if self._server_url is None else ["--server", self._server_url]
         arguments = ["sbom", "--scanners", "vuln", *server, str(workspace.sbom)]
-        return self._run(workspace, arguments, components[0])
+        with self._breaker.guard(ServiceDown) if self._breaker else nullcontext():
+            return self._run(workspace, arguments, components[0])
 
     def _run(
         self, workspace: _Workspace, arguments: Sequence[str], artifact: Component
@@ -122,21 +144,35 @@ class TrivyBinary:
         command, *rest = arguments
         try:
             done = bounded_process.run(
-                [self._binary, command, *self._common(workspace), *rest],
+                self._limited([self._binary, command, *self._common(workspace), *rest]),
                 environment={"HOME": str(workspace.empty), "PATH": ""},
                 directory=workspace.empty,
                 timeout=self._timeout.total_seconds(),
                 output_bytes=_OUTPUT_BYTES,
             )
             if done.exit_code not in _EXPECTED:
-                raise self._broken(f"exit code {done.exit_code}: {_last_line(done.errors)}")
+                raise self._failure(done)
             return trivy_report.read(done.output, artifact=artifact.purl, source=self._name)
         except OSError as error:
             raise self._broken(f"it cannot be started ({error.strerror})") from None
+        except bounded_process.TooSlowError as error:
+            raise ServiceDown(str(self._broken(str(error)))) from None
         except bounded_process.ProcessLimitError as error:
             raise self._broken(str(error)) from None
         except trivy_report.ReportError as error:
             raise self._broken(str(error)) from None
+
+    def _limited(self, program: Sequence[str]) -> list[str]:
+        """Only a server that it must ask needs the network."""
+        if not os.access(self._binary, os.X_OK):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return limited(
+            program,
+            memory=_MEMORY,
+            files=_OPEN_FILES,
+            seconds=self._timeout.total_seconds() * (os.cpu_count() or 1),
+            network=self._server_url is not None,
+        )
 
     def _common(self, workspace: _Workspace) -> list[str]:
         database = [] if self._server_url else ["--skip-db-update", "--skip-java-db-update"]
@@ -150,6 +186,12 @@ class TrivyBinary:
             "--list-all-pkgs", "--offline-scan", "--skip-version-check", "--disable-telemetry",
             *database,
         ]  # fmt: skip
+
+    def _failure(self, done: bounded_process.Finished) -> ScanTransient:
+        last = (done.errors.strip().splitlines() or ["it said nothing"])[-1]
+        shown = printable(last, limit=300)
+        broken = self._broken(f"exit code {done.exit_code}: {shown}")
+        return ServiceDown(str(broken)) if _SERVER_DOWN.search(last) else broken
 
     def _broken(self, why: str) -> ScanTransient:
         return ScanTransient(f"{self._name}: not scanned, {why}")
@@ -207,11 +249,6 @@ def _updated_at(facts: Path) -> datetime | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
-
-
-def _last_line(errors: str) -> str:
-    lines = errors.strip().splitlines()
-    return printable(lines[-1], limit=300) if lines else "it said nothing"
 
 
 @contextmanager

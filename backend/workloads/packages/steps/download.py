@@ -27,6 +27,7 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
 
     Raises:
         Transient: the network or the disk failed; worth another attempt.
+        CircuitOpen: the registry or its CDN is failing and is not asked for now.
         Permanent: missing, too large, or other bytes than the lock or the registry names.
     """
     refuse_internal(package, tools)

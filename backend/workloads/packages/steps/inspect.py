@@ -1,6 +1,5 @@
 """Inside a child process: open the verified tarball, and nothing else. Imports little."""
 
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -10,16 +9,11 @@ from backend.queue.retry import Permanent
 from backend.workloads.packages.scanning.inspection import InspectionError
 from backend.workloads.packages.scanning.tarball import inspect, unpack
 
-CHUNK = 1024 * 1024
-GONE = 3
-"""Exit code: the bytes are not here any more."""
-
-
-class Gone(Exception):
-    """The bytes are missing here, or are not what they were: they must be fetched again."""
-
-
+TARBALL = "package.tgz"
+"""In the working directory: a private copy, hashed as it was made."""
+FILES = "files"
 UNPACK_SECONDS = 120
+UNPACK_MEMORY = 512 * 1024 * 1024  # bytes
 
 
 def inspect_tarball(package: dict[str, Any]) -> dict[str, Any]:
@@ -29,53 +23,28 @@ def inspect_tarball(package: dict[str, Any]) -> dict[str, Any]:
         package: a ``PackageSnapshot`` as JSON.
 
     Returns:
-        An ``Inspection`` as JSON; ``{"gone": reason}`` where the bytes are not here any more.
+        An ``Inspection`` as JSON.
 
     Raises:
         Permanent: the tarball is not the package that it should be, or not one at all.
     """
     try:
-        copy = verified_copy(package["path"], package["sha512"])
-    except Gone as gone:
-        return {"gone": str(gone)}
-    try:
-        found = inspect(str(copy), name=package["name"], version=package["version"])
+        found = inspect(TARBALL, name=package["name"], version=package["version"])
     except InspectionError as error:
         raise Permanent(str(error)) from None
     return {"found": found.to_dict()}
 
 
-def verified_copy(path: str, sha512: str) -> Path:
-    """A private copy below the working directory, hashed as it is read: what was hashed is read.
-
-    Raises:
-        Gone: no such bytes are kept, or what is kept has another hash.
-    """
-    digest, target = hashlib.sha512(), Path("package.tgz").absolute()
-    try:
-        with Path(path).open("rb") as source, target.open("wb") as copy:
-            while chunk := source.read(CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
-    except FileNotFoundError:
-        raise Gone("the package's bytes are not in this worker's cache") from None
-    if digest.hexdigest() != sha512:
-        raise Gone("the package's bytes in this worker's cache were altered")
-    return target
-
-
 def main() -> None:
-    """``python -I -m … path sha512 target``: unpack for a scanner, in a process of its own."""
+    """``python -I -m … folder``: unpack the folder's tarball for a scanner, in a process alone."""
     from backend.queue.confinement import allow_processor_time, confine
 
-    path, sha512, target = sys.argv[1:]
-    confine(memory=512 * CHUNK)
+    os.chdir(sys.argv[1])
+    os.umask(0o022)  # the scanner reads as another user
+    confine(memory=UNPACK_MEMORY, given=[Path(), Path(TARBALL)])
     allow_processor_time(UNPACK_SECONDS)
-    os.chdir(target)
     try:
-        unpack(str(verified_copy(path, sha512)), Path("files").absolute())
-    except Gone:
-        sys.exit(GONE)
+        unpack(TARBALL, Path(FILES))
     except (InspectionError, OSError) as error:
         sys.exit(str(error)[:1000])
 

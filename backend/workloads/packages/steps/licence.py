@@ -27,6 +27,7 @@ def check_licence(package: PackageSnapshot, tools: VettingTools) -> Done | Rejec
 
     Raises:
         Transient: the registry cannot be asked now.
+        CircuitOpen: the same, and it was to be expected.
         Permanent: it has no such package, or the package may not be asked for there.
     """
     refuse_internal(package, tools)

@@ -16,19 +16,19 @@ from backend.workloads.packages.scanning.findings import Component, merge
 from backend.workloads.packages.scanning.inspection import Inspection
 from backend.workloads.packages.scanning.sources import ScanReport, ScanTransient, scan_all
 from backend.workloads.packages.snapshot import PackageSnapshot
-from backend.workloads.packages.steps.inspect import GONE, Gone
+from backend.workloads.packages.steps.inspect import FILES, UNPACK_SECONDS
+from backend.workloads.packages.steps.private_copy import Gone, verified_copy
 from backend.workloads.packages.tools import VettingTools
 from backend.workloads.packages.verdict import judge_licences, refusal
 
-UNPACK_SECONDS = 120.0
+UNPACKER = "backend.workloads.packages.steps.inspect"
 INSPECTION = TypeAdapter(Inspection)
 
 
 class Inspected(BaseModel):
-    """A child's answer: what it found, or why the bytes could not be opened here."""
+    """A child's answer."""
 
-    found: Inspection | None = None
-    gone: str | None = None
+    found: Inspection
 
 
 class ScanResult(BaseModel):
@@ -52,7 +52,10 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
 
     Raises:
         Transient: a source could not be asked; worth another attempt.
+        CircuitOpen: a service behind a source is failing and is not asked for now.
     """
+    for scanner in tools.scanners:
+        scanner.refuse_if_open()  # before anything is unpacked for nothing
     if package.inspection is None:
         return Rewind("the evidence of the tarball is missing")
     inspection = INSPECTION.validate_python(package.inspection)
@@ -64,8 +67,8 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
                 directory=directory,
                 max_age=tools.advisory_max_age,
             )
-    except Gone:
-        return Rewind("the package's bytes are not in this worker's cache")
+    except Gone as gone:
+        return Rewind(str(gone))
     except ScanTransient as error:
         raise Transient(f"not scanned: {error}") from None
     return _judged(package, inspection, report)
@@ -101,19 +104,18 @@ def _files(package: PackageSnapshot, tools: VettingTools) -> Iterator[Path | Non
     if not tools.needs_files:
         yield None
         return
-    if package.path is None or package.sha512 is None or not Path(package.path).is_file():
-        raise Gone
     with tempfile.TemporaryDirectory(prefix="lockkeeper-scan-") as scratch:
+        # The folder above stays ours: the unpacking child may have a user of its own.
+        given = Path(scratch) / "given"
+        given.mkdir(mode=0o755)
+        verified_copy(package, given)
         done = bounded_process.run(
-            [sys.executable, "-I", "-m", "backend.workloads.packages.steps.inspect",
-             package.path, package.sha512, scratch],
+            [sys.executable, "-I", "-m", UNPACKER, str(given)],
             environment={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": scratch},
             directory=Path(scratch),
             timeout=UNPACK_SECONDS,
             output_bytes=4096,
-        )  # fmt: skip
-        if done.exit_code == GONE:
-            raise Gone
+        )
         if done.exit_code != 0:
             raise Permanent(f"the package cannot be unpacked: {done.errors.strip()[-300:]}")
-        yield Path(scratch) / "files"
+        yield given / FILES

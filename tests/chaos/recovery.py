@@ -1,0 +1,53 @@
+"""How long rows stay with a worker, or a server, that is gone."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.chaos.fleet import HeldRow
+
+DEFINITION: Final = (
+    "recovery: from the fault, or from the server's return after an outage, until the last row"
+    " that the victim held then was done, ready, or held by another; rows of a fault that found"
+    " nothing held are not counted"
+)
+
+
+@dataclass(slots=True)
+class _Loss:
+    held: set[HeldRow]
+    since: float | None
+
+
+class Recoveries:
+    """Times in seconds on one monotonic clock."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []
+        self._open: list[_Loss] = []
+
+    def lost(self, held: Collection[HeldRow], since: float | None) -> None:
+        """Rows whose holder is gone; ``since`` is None until :meth:`server_is_back`."""
+        if held:
+            self._open.append(_Loss(set(held), since))
+
+    def server_is_back(self, now: float) -> None:
+        for loss in self._open:
+            if loss.since is None:
+                loss.since = now
+
+    def look(self, held: Collection[HeldRow], now: float) -> None:
+        """``held`` are the leases of this moment; a row that changed hands has another token."""
+        present = set(held)
+        for loss in list(self._open):
+            if loss.since is not None and not loss.held & present:
+                self.took.append(now - loss.since)
+                self._open.remove(loss)
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least ``share`` of all do not exceed; None of none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]

@@ -1,0 +1,114 @@
+"""A row that stalled twice runs alone in a process of its own, and nobody waits for it."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from backend.queue.pipeline import Done, Pipeline, Step
+from tests.conftest import REPOSITORY
+from tests.integration.queue.ledger import Rows, eventually
+from tests.integration.queue.probe_workload import PROBE
+from workers import suspects
+from workers.assignment import Assignment, Policy
+from workers.daemon import Daemon
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(suspects, "EVERY", 0.05)
+    return [sys.executable, "-m", "tests.integration.queue.lone_worker", database_url]
+
+
+@pytest.fixture
+def start(engine: Engine, command: list[str]) -> Iterator[Start]:
+    started: list[Daemon] = []
+
+    def start(run: Callable[[int, None], Done] = lambda _row, _tools: Done({})) -> Daemon:
+        pipeline = Pipeline(
+            queue=PROBE, load=lambda _session, row_id: row_id,
+            steps=(Step("first", run), Step("second", run)),
+        )  # fmt: skip
+        policy = Policy(ttl=timedelta(seconds=2), grace=timedelta(seconds=5), concurrency=2)
+        daemon = Daemon(engine, engine, [Assignment(pipeline)], policy, alone=command)
+        daemon.start()
+        started.append(daemon)
+        return daemon
+
+    yield start
+    for daemon in started:
+        daemon.drain()
+
+
+def test_suspects_that_are_innocent_are_done_and_one_that_kills_is_quarantined_with_its_cause(
+    rows: Rows, start: Start
+) -> None:
+    fine = rows.one(stalls=2)
+    killer = rows.one(stalls=2, payload="kill")
+    leaver = rows.one(stalls=2, payload="exit")
+    start()
+
+    eventually(lambda: "waiting" not in rows.statuses().values() and not_held(rows), within=30)
+    assert rows.statuses() == {fine: "finished", killer: "broken", leaver: "broken"}
+    assert rows.row(fine).stalls == 0
+    for row_id, why in ((killer, "was killed by SIGKILL"), (leaver, "exited with 3")):
+        row = rows.row(row_id)
+        assert row.failure == "poison"
+        assert why in row.error
+        assert rows.outcomes(row_id) == ["failed"]
+    assert {line.worker.rpartition("-")[2] for line in rows.history() if line.worker} == {"alone"}
+
+
+def not_held(rows: Rows) -> bool:
+    return not set(rows.statuses().values()) & set(PROBE.held)
+
+
+def test_other_rows_go_on_while_a_suspect_runs(rows: Rows, start: Start) -> None:
+    suspect = rows.one(stalls=2, payload="wait")
+    daemon = start()
+    eventually(lambda: rows.row(suspect).status == "working", within=30)
+    others = rows.add(count=5)
+    daemon._wake("probe")
+
+    eventually(lambda: {rows.statuses()[row_id] for row_id in others} == {"finished"})
+    assert rows.row(suspect).status == "working"
+    assert daemon.drain() == 0
+    assert rows.row(suspect).status == "waiting"
+    assert rows.outcomes(suspect) == ["released"]
+    assert rows.row(suspect).stalls == 2
+
+
+def test_suspects_do_not_wait_for_rows_that_run_for_long(rows: Rows, start: Start) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def slow(_row_id: int, _tools: None) -> Done:
+        running.set()
+        assert go_on.wait(60)
+        return Done({})
+
+    slow_row = rows.one()
+    start(slow)
+    assert running.wait(10)
+    suspect = rows.one(stalls=2)
+
+    eventually(lambda: rows.row(suspect).status == "finished", within=30)
+    assert rows.row(slow_row).status == "working"
+    go_on.set()
+
+
+def test_a_process_whose_row_is_gone_meanwhile_ends_at_once(rows: Rows, command: list[str]) -> None:
+    rows.one()
+    began = time.monotonic()
+    process = subprocess.run([*command, "probe", str(uuid4()), "nobody-alone"], check=False)
+    assert process.returncode == 0
+    assert time.monotonic() - began < 20
+    assert rows.history() == []
