@@ -89,10 +89,16 @@ class Request:
 
 @dataclass
 class RegistryServer:
-    """Use as a context manager. ``answer`` scripts a path; ``publish`` serves a whole package."""
+    """Use as a context manager. ``answer`` scripts a path; ``publish`` serves a whole package.
+
+    ``instead`` of anything else, while it is set, is what every path answers.
+    """
 
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
+    port: int = 0
+    """0 = any that is free."""
+    instead: Answer | None = None
     requests: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -103,8 +109,8 @@ class RegistryServer:
         self._open: set[socket.socket] = set()
         self._threads: list[Thread] = []
         self._connections = 0
-        self._listener = socket.create_server((self.host, 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = socket.create_server((self.host, self.port))
+        self.port = self._listener.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -203,7 +209,8 @@ class RegistryServer:
         with self._lock:
             self.requests.append(request)
             script = self._script.get(request.path, [])
-            answer = script.pop(0) if len(script) > 1 else (script or [_not_found()])[0]
+            scripted = script.pop(0) if len(script) > 1 else (script or [_not_found()])[0]
+            answer = self.instead or scripted
         wire = answer.wire("gzip" in request.headers.get("accept-encoding", ""))
         if answer.silent:
             self._stopping.wait()

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, BinaryIO, Final, NoReturn
 
@@ -125,7 +125,7 @@ class Zygote:
                 _be_the_fork(task, theirs, printed.fileno())
             os.close(theirs)
             try:
-                said = _collect(pipe, began + task["seconds"])
+                said = _collect(pipe, pid, began + task["seconds"])
             finally:
                 ending = self._end(pid, began)
             if said:
@@ -200,14 +200,38 @@ def _close_all_but(kept: set[int]) -> None:
             os.close(descriptor)
 
 
-def _collect(pipe: BinaryIO, deadline: float) -> bytes | None:
-    """The one frame that a fork sends; empty where it ended without, None past ``deadline``."""
-    got, expected = bytearray(), LENGTH.size
+def _collect(pipe: BinaryIO, pid: int, deadline: float) -> bytes | None:
+    """The one frame that a fork sends; empty where it ended without, None past ``deadline``.
+
+    What the fork started may hold its pipe: its end is told by the process, not by the pipe alone.
+    """
+    with _end_of(pid) as end:
+        return _frame(pipe, end, deadline)
+
+
+@contextlib.contextmanager
+def _end_of(pid: int) -> Iterator[list[int]]:
+    """Descriptors that can be read once the process has ended; none where there is no such."""
+    try:
+        opened = [os.pidfd_open(pid)]
+    except (AttributeError, OSError):  # another system, an older Linux
+        opened = []
+    try:
+        yield opened
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _frame(pipe: BinaryIO, end: list[int], deadline: float) -> bytes | None:
+    got, expected, answers = bytearray(), LENGTH.size, pipe.fileno()
     while len(got) < expected:
-        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([answers, *end], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             return None
-        chunk = os.read(pipe.fileno(), min(CHUNK, expected - len(got)))
+        if answers not in ready:
+            return b""
+        chunk = os.read(answers, min(CHUNK, expected - len(got)))
         if not chunk:
             return b""
         got += chunk

@@ -61,7 +61,7 @@ class Daemon:
         self.metrics = Metrics([a.pipeline.queue.name for a in assignments], version=release)
         self._transactions = Transactions(make_sessions(engine, limit=policy.ttl), self._stop)
         self._notifier = Notifier(engine)
-        self._children = Children(policy.children)
+        self._children = Children(policy.children, happened=self.metrics.child)
         self._producers = [self._producer(assignment) for assignment in assignments]
         pipelines = [a.pipeline for a in assignments]
         me = this_worker(self.name, [p.queue.name for p in pipelines])
@@ -77,7 +77,7 @@ class Daemon:
         )  # fmt: skip
         self._suspects = Suspects(
             assignments, alone, worker=self.name, transactions=self._transactions,
-            grace=policy.grace, became_ready=self._became_ready,
+            grace=policy.grace, became_ready=self._became_ready, metrics=self.metrics,
         )  # fmt: skip
         self._retention = Retention(transactions=self._transactions, keep=policy.retention)
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
@@ -129,9 +129,13 @@ class Daemon:
 
     @property
     def healthy(self) -> bool:
-        """No thread that must live has died; before they start and in a drain none must."""
+        """No thread that must live has died, and no queue has only threads that hang.
+
+        Before they start and in a drain none must live.
+        """
         threads = (*self._producers, self._heartbeat, self._reaper)
-        return self.draining or all(t.ident is None or t.is_alive() for t in threads)
+        alive = all(t.ident is None or t.is_alive() for t in threads)
+        return self.draining or (alive and not any(p.hangs for p in self._producers))
 
     @property
     def draining(self) -> bool:

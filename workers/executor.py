@@ -81,7 +81,7 @@ class Executor:
                 lease, outcome = self._perform(step, lease)
             except (LeaseLost, Stopped):
                 raise
-            except Exception as error:  # noqa: BLE001 - every error of a step ends its attempt
+            except Exception as error:  # every error of a step ends its attempt
                 if not self._held.holds(lease):  # it may be why: a lost row's child is killed
                     raise LeaseLost(_taken_back(lease, stage)) from error
                 return Ended(leases.after_error(lease, error))

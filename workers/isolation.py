@@ -22,6 +22,10 @@ RSS_CEILING: Final = 192 * 1024 * 1024
 """Or once it keeps more than this resident, in bytes; ten times what it starts with."""
 
 
+def _uncounted(_what: str) -> None:
+    pass
+
+
 def _unwatched(_stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
@@ -31,10 +35,14 @@ class Children:
 
     Children are spawned, never forked from this process, and kept for rows of the same memory
     limit; each forks for each row, so that no row can reach another's answer.
+
+    ``happened`` is told of each child that it "started", and in one word why it ended: it was
+    "recycled", "replaced" by one of another memory limit, "killed" with its row, or "closed".
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, happened: Callable[[str], None] = _uncounted) -> None:
         self._slots = threading.BoundedSemaphore(limit)
+        self._happened = happened
         self._idle: deque[KeptChild] = deque()
 
     def run(
@@ -75,16 +83,17 @@ class Children:
     @contextlib.contextmanager
     def _child(self, memory: int, *, fresh: bool) -> Iterator[KeptChild]:
         """A child that is kept for the next row where the block ends well."""
-        child = KeptChild(memory) if fresh else self._take(memory)
-        keep = False
+        child = self._start(memory) if fresh else self._take(memory)
+        why = "killed"
         try:
             yield child
-            keep = not fresh and child.tasks < TASKS and child.rss <= RSS_CEILING
+            worn = fresh or child.tasks >= TASKS or child.rss > RSS_CEILING
+            why = "recycled" if worn else ""
         finally:
-            if keep:
-                self._idle.append(child)
+            if why:
+                self._end(child, why)
             else:
-                child.kill()
+                self._idle.append(child)
 
     def _take(self, memory: int) -> KeptChild:
         with contextlib.suppress(IndexError):
@@ -92,14 +101,23 @@ class Children:
                 child = self._idle.popleft()
                 if child.memory == memory and child.alive:
                     return child
-                child.kill()
-        return KeptChild(memory)
+                self._end(child, "replaced")
+        return self._start(memory)
+
+    def _start(self, memory: int) -> KeptChild:
+        child = KeptChild(memory)
+        self._happened("started")
+        return child
+
+    def _end(self, child: KeptChild, why: str) -> None:
+        child.kill()
+        self._happened(why)
 
     def close(self) -> None:
         """End the idle children."""
         with contextlib.suppress(IndexError):
             while True:
-                self._idle.popleft().kill()
+                self._end(self._idle.popleft(), "closed")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from subprocess import SubprocessError
 from types import FrameType
 
 import structlog
@@ -16,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from backend import logs
 from backend.db import make_engine
 from backend.migrations.run import current, head
+from backend.queue import confinement
 from backend.queue.pipeline import Pipeline
 from backend.settings import Settings, SettingsError, psycopg2_url
 from backend.workloads import discover, parts
@@ -134,11 +136,20 @@ def run(settings: Settings) -> int:
         listening.dispose()
 
 
+def _say_confinement() -> None:
+    """Once at start: an operator sees what the machine allows for the children of this worker."""
+    try:
+        log.info("isolation.confinement", **confinement.measured())
+    except (OSError, SubprocessError) as error:
+        log.error("isolation.broken", reason=type(error).__name__)  # noqa: TRY400 - one line, no traceback
+
+
 def _serve(daemon: Daemon, signals: Signals) -> int:
     daemon.start()
+    _say_confinement()
     while not signals.stop.wait(WATCH):
         if not daemon.healthy:
-            log.error("worker.broken", reason="a thread died")
+            log.error("worker.broken", reason="a thread died, or all of a queue hang")
             daemon.drain()
             return 1
     daemon.drain()

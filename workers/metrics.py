@@ -78,11 +78,8 @@ class Metrics:
     def _declare_process(self, version: str) -> None:
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
-        self._children_started = counter(
-            "lockkeeper_children_started_total", "Child processes started."
-        )
-        self._children_ended = counter(
-            "lockkeeper_children_ended_total", "Child processes ended.", ("cause",)
+        self._children = counter(
+            "lockkeeper_children_total", "Child processes, by what became of them.", ("event",)
         )
         self._beats_failed = counter("lockkeeper_heartbeats_failed_total", "Failed heartbeats.")
         self._heard = counter("lockkeeper_notifications_total", "Hints heard from the database.")
@@ -109,11 +106,15 @@ class Metrics:
         queue = settlements[0].lease.queue.name
         self._batch.labels(queue).observe(len(settlements))
         for settlement in settlements:
-            self._attempts.labels(queue, settlement.outcome, settlement.failure or "").inc()
-            if settlement.outcome in COME_AGAIN:
-                self._retries.labels(queue).inc()
-            if settlement.failure == "poison":
-                self._poison.labels(queue).inc()
+            self.attempt(queue, settlement.outcome, settlement.failure)
+
+    def attempt(self, queue: str, outcome: str, failure: str | None) -> None:
+        """One more attempt ended so, and history says so."""
+        self._attempts.labels(queue, outcome, failure or "").inc()
+        if outcome in COME_AGAIN:
+            self._retries.labels(queue).inc()
+        if failure == "poison":
+            self._poison.labels(queue).inc()
 
     def stepped(self, queue: str, step: str, seconds: float) -> None:
         self._step.labels(queue, step).observe(seconds)
@@ -129,12 +130,9 @@ class Metrics:
         self._claims.labels(queue, "rows" if rows else "nothing").inc()
         self._claimed.labels(queue).inc(rows)
 
-    def child_started(self) -> None:
-        self._children_started.inc()
-
-    def child_ended(self, cause: str) -> None:
-        """``cause`` is one of a few words, never a text."""
-        self._children_ended.labels(cause).inc()
+    def child(self, happened: str) -> None:
+        """One started, or ended: see :class:`workers.isolation.Children` for the words."""
+        self._children.labels(happened).inc()
 
     def heartbeat_failed(self) -> None:
         self._beats_failed.inc()

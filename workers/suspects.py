@@ -6,6 +6,7 @@ Neither this worker's other rows nor other workers wait for them, and no neighbo
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -16,16 +17,18 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from backend.queue import leases
+from backend.queue import gauges, leases
 from backend.queue.lifecycle import Queue
 from backend.queue.retry import Died
 from workers.assignment import Assignment
 from workers.database import Stopped, Transactions
+from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 EVERY: Final = 5.0  # seconds between two looks that found nothing
 LOOK: Final = 0.2  # seconds between two looks at a process that runs
+MARGIN: Final = timedelta(minutes=1)  # more to look back for how a process ended
 BACKSTOP: Final = 10.0  # seconds past the grace period in which it is to end by itself
 
 
@@ -45,6 +48,7 @@ class Suspects(threading.Thread):
         transactions: Transactions,
         grace: timedelta,
         became_ready: Callable[[str], None],
+        metrics: Metrics,
     ) -> None:
         super().__init__(name="suspects", daemon=True)
         self._assignments = assignments
@@ -53,6 +57,7 @@ class Suspects(threading.Thread):
         self._transactions = transactions
         self._grace = grace
         self._became_ready = became_ready
+        self._metrics = metrics
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -81,7 +86,7 @@ class Suspects(threading.Thread):
         return self._run_alone(queue, assignment.partitions or ())
 
     def _run_alone(self, queue: Queue, partitions: Sequence[str]) -> bool:
-        token, name = uuid4(), f"{self._worker}-alone"
+        token, name, began = uuid4(), f"{self._worker}-alone", time.monotonic()
         process = subprocess.Popen([*self._command, queue.name, str(token), name, *partitions])
         code = self._ended(process)
         if code:
@@ -90,6 +95,7 @@ class Suspects(threading.Thread):
             )
             log.warning("suspect.died", queue=queue.name, worker=name, why=why)
             self._convict(queue, token, f"alone in a worker process, which {why}")
+        self._count(queue, token, timedelta(seconds=time.monotonic() - began))
         return code == 0
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> int | None:
@@ -104,6 +110,15 @@ class Suspects(threading.Thread):
             return process.wait(self._grace.total_seconds() + BACKSTOP)
         except subprocess.TimeoutExpired:
             return None
+
+    def _count(self, queue: Queue, token: UUID, took: timedelta) -> None:
+        """What the process counted went with it: history knows how its attempt ended."""
+        look = partial(gauges.ended_under, token=token, within=took + MARGIN)
+        try:
+            for outcome, failure in self._transactions.once(look):
+                self._metrics.attempt(queue.name, outcome, failure)
+        except SQLAlchemyError as error:
+            log.warning("suspect.uncounted", queue=queue.name, error=type(error).__name__)
 
     def _convict(self, queue: Queue, token: UUID, why: str) -> None:
         """Settle what the dead process held: now, with the cause, and not when its lease ends."""

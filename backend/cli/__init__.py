@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from backend.cli import account, queues, requests, services, up
+from backend.cli import account, doctor, explain, queues, requests, services, up
 from backend.cli.errors import EXIT_CODES, FAILED, OK, CommandError, Stopped
 from backend.cli.words import say
 
@@ -51,11 +51,13 @@ for command in (
     queues.resume,
     queues.requeue,
     queues.cancel,
+    explain.explain,
     account.token,
     account.user,
     services.api,
     services.worker,
     services.migrate,
+    doctor.doctor,
 ):
     command.epilog = EXIT_CODES
     cli.add_command(command)

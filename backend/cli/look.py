@@ -16,6 +16,8 @@ from backend.cli.words import count, plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from backend.queue.doctor import Finding
+
 FILE_WIDTH: Final = 140  # columns where nobody said how wide the paper is
 MANY: Final = 120  # packages; of more, the summary's table shows only those with something to say
 
@@ -213,6 +215,37 @@ def request_table(requests: Sequence[Json]) -> "RenderableType":
             f"{request['completed_packages']}/{request['total_packages']}",
             plain(str(request["created_at"])[:19].replace("T", " ")),
             plain(request["requestor"]),
+        )
+    return table
+
+
+def explanation(answer: Json) -> "RenderableType":
+    """Where a row is, why, and the facts below each other."""
+    head = Text(plain(f"{answer['queue']} {answer['id']}: {answer['status']}"), style="bold")
+    head.append(f"  {plain(answer['reason'])}", style="not bold cyan")
+    facts = {name: value for name, value in answer["facts"].items() if value is not None}
+    if answer["next_at"] is not None:
+        facts["next_at"] = answer["next_at"]
+    width = max(map(len, facts), default=0)
+    lines = [
+        Text(f"  {plain(name):{width}}  {plain(str(value), limit=500)}", style="dim")
+        for name, value in facts.items()
+    ]
+    return Group(head, Text(plain(answer["sentence"], limit=2000)), *lines)
+
+
+def finding_table(findings: "Iterable[Finding]") -> Table:
+    """A line for each finding of an examination, errors first."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading_ in ("Severity", "Code"):
+        table.add_column(heading_, no_wrap=True)
+    table.add_column("What is wrong, and what to do")
+    for finding in sorted(findings, key=lambda finding: finding.severity):
+        style = "bold red" if finding.severity == "error" else "yellow"
+        table.add_row(
+            Text(finding.severity, style=style),
+            plain(finding.code),
+            plain(finding.sentence, limit=1000),
         )
     return table
 

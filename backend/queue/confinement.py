@@ -67,7 +67,7 @@ def confine(*, memory: int, given: Iterable[Path] = ()) -> Confinement:
     apart = apart or of_user
     counted = own_uid is not None or (of_user and _release() >= COUNTED_BY_NAMESPACE)
     if counted:
-        resource.setrlimit(resource.RLIMIT_NPROC, (MAX_PROCESSES, MAX_PROCESSES))
+        _limit(resource.RLIMIT_NPROC, MAX_PROCESSES)
     if apart:
         privileges.enter_process_space()
     privileges.die_with_parent()
@@ -85,11 +85,18 @@ def confine(*, memory: int, given: Iterable[Path] = ()) -> Confinement:
 
 def limit_resources(memory: int, *, files: int) -> None:
     """No core dump, ``files`` open files, 1 GiB a file, ``memory`` bytes of address space."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, files)
+    _limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
     if privileges.LINUX:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        _limit(resource.RLIMIT_AS, memory)
+
+
+def _limit(which: int, most: int) -> None:
+    """A lower limit that holds already stays."""
+    hard = resource.getrlimit(which)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (most, most))
 
 
 def _outer_pid() -> int:

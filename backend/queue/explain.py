@@ -13,7 +13,7 @@ from backend.db import Base
 from backend.queue.claiming import PRIORITIES
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 from backend.queue.reasons import COUNTED, Reason, Situation, reason
-from backend.queue.sql import explaining
+from backend.queue.sql import explaining, server
 
 Fact = str | int | float | bool | None
 
@@ -85,6 +85,7 @@ def _situation(session: Session, queue: Queue, row: Row[Any]) -> Situation:
         workers=[worker for worker in seen if worker.serves],
         holder=next((worker for worker in seen if worker.name == row.leased_by), None),
         ahead=_ahead(session, queue, row),
+        locker=session.execute(server.LOCKERS, {"xids": [row.locker]}).first(),
     )
 
 

@@ -3,13 +3,16 @@
 Each statement goes through a partial index: finished rows cost nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import Row, func, literal, select
 from sqlalchemy.orm import Session
 
 from backend.queue import sql
+from backend.queue.attempts import Attempt
 from backend.queue.lifecycle import PROCESSING_FAILURES, SUSPECT_STALLS, Queue
 
 
@@ -59,4 +62,16 @@ def dead(session: Session, queue: Queue) -> Mapping[str, int]:
         )
         .group_by(rows.failure)
     )
-    return dict.fromkeys(PROCESSING_FAILURES, 0) | dict(found.tuples())
+    return dict.fromkeys(PROCESSING_FAILURES, 0) | dict(found.all())
+
+
+def ended_under(
+    session: Session, token: UUID, *, within: timedelta
+) -> Sequence[Row[str, str | None]]:
+    """(outcome, failure) of what was claimed with ``token`` and settled ``within`` that time."""
+    ended = select(Attempt.outcome, Attempt.failure).where(
+        Attempt.ended_at > func.now() - within,
+        Attempt.token == token,
+        Attempt.outcome != "stalled",  # whoever reaped it counted it
+    )
+    return session.execute(ended).all()

@@ -68,7 +68,9 @@ def _ready(queue: Queue, *columns: ColumnElement[Any]) -> list[Select[Any]]:
     ]
 
 
-def _counts(since: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]:
+def _counts(
+    since: ColumnElement[Any],
+) -> tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]:
     """Ready now, ready later, and the longest wait in seconds."""
     now = func.now()
     return (

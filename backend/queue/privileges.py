@@ -79,7 +79,7 @@ def own_uid() -> int | None:
         become(uid)
         package = sys.modules["backend.queue"].__path__[0]
         for folder in (tempfile.gettempdir(), package, *filter(os.path.isdir, sys.path)):
-            os.listdir(folder)
+            list(Path(folder).iterdir())
 
     return uid if works(attempt) else None
 

@@ -10,6 +10,9 @@ from sqlalchemy import Row
 from backend.queue.lifecycle import SUSPECT_STALLS, Meaning, Queue
 from backend.queue.wording import span, when
 
+LOCKED: Final = 5.0
+"""Seconds a transaction has a row locked before that is worth a word: ours take milliseconds."""
+
 COUNTED: Final = 10_000
 """Rows counted at most when a row is told how many are before it."""
 
@@ -19,7 +22,8 @@ class Situation:
     """What the database says about one row: rows of the statements in ``sql.explaining``.
 
     ``workers`` serve the queue, the one seen last first; ``holder`` is the worker that holds the
-    row, where it is known. ``ahead`` is None where the row does not wait for its turn.
+    row, where it is known. ``ahead`` is None where the row does not wait for its turn. ``locker``
+    is an open transaction that has the row locked.
     """
 
     queue: Queue
@@ -29,6 +33,7 @@ class Situation:
     workers: Sequence[Row[Any]]
     holder: Row[Any] | None
     ahead: int | None
+    locker: Row[Any] | None
 
     @property
     def live(self) -> list[Row[Any]]:
@@ -37,6 +42,10 @@ class Situation:
     @property
     def suspect(self) -> bool:
         return bool(self.row.stalls >= SUSPECT_STALLS)
+
+    @property
+    def blocked(self) -> bool:
+        return self.locker is not None and (self.locker.seconds or 0) > LOCKED
 
     def ago(self, since: datetime) -> float:
         """Seconds from ``since`` to the database's now; negative for what is to come."""
@@ -81,6 +90,8 @@ def _ready(s: Situation) -> Reason:
         return _no_worker(s)
     if all(worker.draining for worker in s.live):
         return _nobody_claims(s)
+    if s.blocked:
+        return _blocked(s, "claims pass it over", {})
     return _alone(s) if s.suspect else _in_line(s)
 
 
@@ -156,13 +167,24 @@ def _nobody_claims(s: Situation) -> Reason:
     return Reason("draining", sentence, {"worker": s.live[0].name})
 
 
+def _blocked(s: Situation, meanwhile: str, facts: Mapping[str, Any]) -> Reason:
+    assert s.locker is not None
+    pid, seconds = s.locker.pid, float(s.locker.seconds)
+    sentence = (
+        f"A transaction of pid {pid} (application {s.locker.application_name!r}), open for"
+        f" {span(seconds)}, has it locked: {meanwhile} until that ends. End it, or have it ended:"
+        f" SELECT pg_terminate_backend({pid})."
+    )
+    return Reason("blocked", sentence, {**facts, "pid": pid, "seconds": seconds})
+
+
 def _alone(s: Situation) -> Reason:
     sentence = (
-        f"It stalled {s.row.stalls} times, so it waits for a worker that holds nothing else and"
-        " runs there alone. If it finishes a step it is cleared; if it stalls again it is set"
-        " aside as poison."
+        f"It stalled {s.row.stalls} times (the last one: {_said(s.row.error)}), so it waits for a"
+        " worker that holds nothing else and runs there alone. If it finishes a step it is"
+        " cleared; if it stalls again it is set aside as poison."
     )
-    return Reason("suspect", sentence, {"error": s.row.error})
+    return Reason("suspect", sentence)
 
 
 def _in_line(s: Situation) -> Reason:
@@ -200,7 +222,8 @@ def _held(s: Situation) -> Reason:
         "progressed_at": row.progressed_at,
     }
     if row.lease_expires_at < row.now:
-        return _stalled(s, facts)
+        expired = "its lease has ended and nobody can take it back"
+        return _blocked(s, expired, facts) if s.blocked else _stalled(s, facts)
     if s.holder is None or not s.holder.alive:
         return _worker_gone(s, facts)
     if s.holder.draining:

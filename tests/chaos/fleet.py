@@ -66,7 +66,8 @@ class ChaosWorker:
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*program, "--options", options.model_dump_json()],
-                cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
+                cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                bufsize=0,
                 start_new_session=True,  # a group of its own: see works_alone
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -132,6 +133,10 @@ class ChaosWorker:
         while not processes.stopped(self.pid):
             assert time.monotonic() < deadline, f"{self.name} does not stop"
             time.sleep(GLANCE)
+
+    def wait_silent(self) -> None:
+        """Until all that a worker said before it ended has been heard."""
+        self._reader.join()
 
     def close(self) -> None:
         """End it, whatever it is doing, with what it started, and its proxy."""
@@ -202,7 +207,7 @@ class Fleet:
         """A new worker process, not awaited; ``options`` are those of ``worker.Options``."""
         name = options.pop("name", "worker")
         self._numbers[name] += 1
-        asked = Options(name=f"{name}-{self._numbers[name]}", direct=self.server.url, **options)
+        asked = Options(name=f"{name}-{self._numbers[name]}", **options)
         log = self._folder / f"{asked.name}.log"
         worker = ChaosWorker(self.server, asked, log, self.hits)
         self.workers.append(worker)

@@ -1,14 +1,16 @@
 """Carries out the faults of a schedule; what must be undone later is remembered with its time."""
 
 import heapq
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Final
+from typing import Final, TextIO
 
 from sqlalchemy import Engine
 
+from tests.chaos import processes
 from tests.chaos.fleet import ChaosWorker, Fleet, Hit, held_by
 from tests.chaos.points import marker
 from tests.chaos.recovery import Recoveries
@@ -17,9 +19,8 @@ from tests.chaos.server import Server
 
 SECOND_SIGTERM: Final = 0.1  # seconds after the first
 DRAINED: Final = 10.0  # seconds past its grace that a draining worker may take on a busy machine
-
-SECOND: Final = 128 + 15
-"""Exit code of a worker that was told twice."""
+FROZEN: Final = 1.7  # lease times that a worker stands still at a fault point
+END_LOOK: Final = 0.05  # seconds
 
 
 class NotNow(Exception):
@@ -34,7 +35,14 @@ class Injector:
     """The one that breaks things; used from the main thread alone."""
 
     def __init__(
-        self, server: Server, fleet: Fleet, engine: Engine, *, crew: int, ttl: float
+        self,
+        server: Server,
+        fleet: Fleet,
+        engine: Engine,
+        diary: TextIO,
+        *,
+        crew: int,
+        ttl: float,
     ) -> None:
         self.crew = crew
         self.injected: Counter[str] = Counter()
@@ -42,6 +50,9 @@ class Injector:
         self.missed: Counter[str] = Counter()
         self.recoveries = Recoveries()
         self.violations: list[str] = []
+        self.deaths_by_row = 0
+        self._began = time.monotonic()
+        self._diary = diary
         self._server = server
         self._fleet = fleet
         self._engine = engine
@@ -58,6 +69,7 @@ class Injector:
             "freeze-at-point": self._freeze_at_point,
             "drain": self._drain,
             "drain-twice": self._drain_twice,
+            "drain-group": self._drain_group,
             "crew": self._change_crew,
             "skew": self._skew,
             "server-crash": self._server_crash,
@@ -77,31 +89,50 @@ class Injector:
 
     def inject(self, fault: Fault) -> None:
         """Make ``fault`` happen, or note why it cannot."""
+        said = ""
         try:
             if self._kinds[fault.kind](fault):
                 self.injected[fault.kind] += 1
         except Spared:
             self.spared[fault.kind] += 1
+            said = "spared: "
         except NotNow:
             self.missed[fault.kind] += 1
+            said = "nobody there: "
+        self._say(f"{said}{fault}")
 
     def tend(self) -> None:
         """Undo what is due, hear what traps report, bury the dead and start their successors."""
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
+        dead = [worker for worker in self._fleet if not worker.alive]
+        for worker in dead:
+            worker.wait_silent()
         while not self._fleet.hits.empty():
             self._sprung(self._fleet.hits.get())
-        for worker in [w for w in self._fleet if not w.alive]:
+        for worker in dead:
             self._bury(worker)
         for worker, deadline in list(self._drains.items()):
             if time.monotonic() > deadline:
-                self.violations.append(f"{worker.name} did not drain in time")
+                self._violated(f"{worker.name} did not drain in time")
+                self._away.add(worker)
                 worker.kill()
         while len(self._fleet.workers) - len(self._drains) < self.crew:
             self._fleet.start(ttl=self._ttl)
         self._fleet.clear_graves()
         if self._server.up:
-            self.recoveries.look(held_by(self._engine), time.monotonic())
+            for recovered in self.recoveries.look(held_by(self._engine), time.monotonic()):
+                self._say(recovered)
+
+    def end_fleet(self) -> None:
+        """Everything is at rest: all workers drain, and all exit with 0."""
+        self.crew = 0
+        self._away.clear()
+        for worker in self._fleet:
+            self._begin_drain(worker)
+        while self._drains:
+            self.tend()
+            time.sleep(END_LOOK)
 
     @property
     def quiet(self) -> bool:
@@ -120,23 +151,35 @@ class Injector:
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._numbers), act))
 
+    def _say(self, what: str) -> None:
+        self._diary.write(f"{time.monotonic() - self._began:8.2f} {what}\n")
+
+    def _violated(self, what: str) -> None:
+        self.violations.append(what)
+        self._say(f"VIOLATION {what}")
+
     def _sprung(self, hit: Hit) -> None:
         kind = "freeze-at-point" if hit.act == "stop" else "kill-at-point"
         self.injected[kind] += 1
+        self._say(f"{hit.act} of {hit.worker.name} at {hit.point}")
         self._note_loss(hit.worker)
         if hit.act == "stop":
-            self._leave_alone(hit.worker, 1.7 * self._ttl, hit.worker.cont)
+            self._leave_alone(hit.worker, FROZEN * self._ttl, hit.worker.cont)
+        else:
+            self._away.add(hit.worker)
 
     def _bury(self, worker: ChaosWorker) -> None:
-        drained, code = worker in self._drains, worker.process.returncode
+        code = worker.process.returncode
+        # A row may kill its worker at any time.
+        expected = {-signal.SIGKILL} | ({0} if worker in self._drains else set())
         if worker in self._twice:
-            expected: tuple[int, ...] = (0, SECOND, -9)
-        else:
-            expected = (0, -9) if drained else (-9,)  # a row may kill its worker at any time
+            expected |= {128 + signal.SIGTERM}
         if code not in expected:
-            self.violations.append(f"{worker.name} exited with {code}, expected {expected}")
-        if worker not in self._away and code == -9:
+            self._violated(f"{worker.name} exited with {code}")
+        if code == -signal.SIGKILL and worker not in self._away:
+            self.deaths_by_row += 1
             self._note_loss(worker)
+        self._say(f"{worker.name} is gone ({code})")
         self._away.discard(worker)
         self._twice.discard(worker)
         self._drains.pop(worker, None)
@@ -144,7 +187,8 @@ class Injector:
 
     def _note_loss(self, worker: ChaosWorker) -> None:
         if self._server.up:
-            self.recoveries.lost(held_by(self._engine, worker.name), time.monotonic())
+            held = held_by(self._engine, worker.name)
+            self.recoveries.lost(worker.name, held, time.monotonic())
 
     def _leave_alone(self, worker: ChaosWorker, seconds: float, then: Callable[[], None]) -> None:
         """No other fault for ``worker`` until ``then`` has ended this one."""
@@ -205,17 +249,25 @@ class Injector:
         return True
 
     def _drain(self, fault: Fault) -> bool:
-        worker = self._victim(fault)
+        self._begin_drain(self._victim(fault))
+        return True
+
+    def _begin_drain(self, worker: ChaosWorker) -> None:
         self._drains[worker] = time.monotonic() + worker.options.grace + DRAINED
         worker.terminate()
-        return True
 
     def _drain_twice(self, fault: Fault) -> bool:
         worker = self._victim(fault)
-        self._drains[worker] = time.monotonic() + worker.options.grace + DRAINED
         self._twice.add(worker)
-        worker.terminate()
+        self._begin_drain(worker)
         self._after(SECOND_SIGTERM, worker.terminate)  # does nothing once it has exited
+        return True
+
+    def _drain_group(self, fault: Fault) -> bool:
+        """SIGTERM to the worker and to all it started, as a supervisor does that stops a unit."""
+        worker = self._victim(fault)
+        self._begin_drain(worker)
+        processes.send(signal.SIGTERM, *(processes.group(worker.pid) - {worker.pid}))
         return True
 
     def _change_crew(self, fault: Fault) -> bool:
@@ -273,7 +325,7 @@ class Injector:
     # The server
 
     def _all_lose(self) -> None:
-        self.recoveries.lost(held_by(self._engine), None)
+        self.recoveries.lost("the server", held_by(self._engine), None)
 
     def _server_back(self) -> None:
         self.recoveries.server_is_back(time.monotonic())

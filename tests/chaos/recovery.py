@@ -1,22 +1,24 @@
 """How long rows stay with a worker, or a server, that is gone."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tests.chaos.fleet import HeldRow
 
 DEFINITION: Final = (
-    "recovery: from the fault, or from the server's return after an outage, until the last row"
-    " that the victim held then was done, ready, or held by another; rows of a fault that found"
-    " nothing held are not counted"
+    "from the fault, or from the server's return after an outage, until the last row"
+    " that the victim held then was done, ready, or held by another; a fault that found"
+    " nothing held is not counted"
 )
 
 
 @dataclass(slots=True)
 class _Loss:
+    victim: str
     held: set[HeldRow]
     since: float | None
+    last: set[HeldRow] = field(default_factory=set)
 
 
 class Recoveries:
@@ -26,23 +28,30 @@ class Recoveries:
         self.took: list[float] = []
         self._open: list[_Loss] = []
 
-    def lost(self, held: Collection[HeldRow], since: float | None) -> None:
+    def lost(self, victim: str, held: Collection[HeldRow], since: float | None) -> None:
         """Rows whose holder is gone; ``since`` is None until :meth:`server_is_back`."""
         if held:
-            self._open.append(_Loss(set(held), since))
+            self._open.append(_Loss(victim, set(held), since))
 
     def server_is_back(self, now: float) -> None:
         for loss in self._open:
             if loss.since is None:
                 loss.since = now
 
-    def look(self, held: Collection[HeldRow], now: float) -> None:
-        """``held`` are the leases of this moment; a row that changed hands has another token."""
-        present = set(held)
+    def look(self, held: Collection[HeldRow], now: float) -> list[str]:
+        """What has recovered since the last look, in words.
+
+        ``held`` are the leases of this moment; a row that changed hands has another token.
+        """
+        present, said = set(held), []
         for loss in list(self._open):
-            if loss.since is not None and not loss.held & present:
+            left = loss.held & present
+            if loss.since is not None and not left:
                 self.took.append(now - loss.since)
                 self._open.remove(loss)
+                said.append(f"{loss.victim} recovered after {now - loss.since:.1f} s: {loss.last}")
+            loss.last = left
+        return said
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

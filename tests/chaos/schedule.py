@@ -14,6 +14,7 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "freeze-at-point": 10,
     "drain": 5,
     "drain-twice": 3,
+    "drain-group": 3,
     "crew": 4,
     "skew": 3,
     "server-crash": 3,
@@ -74,7 +75,7 @@ class Fault:
     hours: int
 
 
-def schedule(seed: int, seconds: float, *, every: float = 2.5, ttl: float = 2.0) -> list[Fault]:
+def schedule(seed: int, seconds: float, *, every: float = 2.0, ttl: float = 2.0) -> list[Fault]:
     """The faults of a run of ``seconds``, one every ``every`` seconds on average.
 
     ``ttl`` is the lease time in seconds: freezes, outages and silences outlast it.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg2
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import make_url
 
 from backend.embedded import EmbeddedError, EmbeddedPostgres, wheel_installations
@@ -31,13 +32,18 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Server:
     """One server in ``folder`` (open to other users, see ``open_directory``); a context."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._data = folder / "data"
         self._postgres = EmbeddedPostgres(
             self._data, port=self.port, durable=True, installations=wheel_installations()
@@ -79,10 +85,15 @@ class Server:
 
     def prepare(self) -> None:
         """The product's schema and the synthetic workload's tables."""
-        from sqlalchemy import NullPool, create_engine
+        _prepare(self.url)
 
-        upgrade(self.url)
-        create_tables(create_engine(self.url, poolclass=NullPool))
+    def another(self, name: str) -> str:
+        """URL of a new database with the same tables, all empty."""
+        with self.admin() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+        url = make_url(self.url).set(database=name).render_as_string(hide_password=False)
+        _prepare(url)
+        return url
 
     def crash(self) -> None:
         """SIGKILL to the postmaster and all its backends at once; stays down."""
@@ -155,3 +166,8 @@ class Server:
     def thaw(self) -> None:
         processes.send(signal.SIGCONT, *self._frozen)
         self._frozen = []
+
+
+def _prepare(url: str) -> None:
+    upgrade(url)
+    create_tables(create_engine(url, poolclass=NullPool))

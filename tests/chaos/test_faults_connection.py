@@ -1,21 +1,9 @@
 """Connections that break when it hurts most, go silent, or lead through a pooler."""
 
-import copy
-import shutil
-import signal
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from sqlalchemy.engine import make_url
-
 from backend.db import make_engine
 from backend.queue.wake import Listener, Notifier
-from tests.chaos.fleet import Fleet
 from tests.chaos.points import marker
 from tests.chaos.proxy import Proxy
-from tests.chaos.server import Server
 from tests.chaos.stage import Stage, eventually
 
 CUTS = [
@@ -68,29 +56,3 @@ def test_a_worker_whose_listener_is_deaf_still_finds_its_rows(stage: Stage) -> N
 
     stage.add(30)
     stage.rest()
-
-
-POOLER = """
-[databases]
-{database} = host=127.0.0.1 port={server_port} dbname={database} user={user} password={password}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-pool_mode = transaction
-default_pool_size = 4
-auth_type = any
-logfile = {folder}/log
-pidfile = {folder}/pid
-"""
-"""Fewer server connections than two workers have: transactions of both share them."""
-
-
-@pytest.fixture
-def pooled(stage: Stage, tmp_path: Path) -> Iterator[Stage]:
-    """The same stage with pgBouncer between the workers' proxies and the server."""
-    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
-    if program is None:
-        pytest.skip("pgbouncer is not installed (Debian, Ubuntu: apt install pgbouncer)")
-    raise NotImplementedError
-    yield stage

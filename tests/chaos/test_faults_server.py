@@ -1,6 +1,7 @@
 """A database that dies, comes back, dies while it comes back, or throws workers out."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -26,13 +27,17 @@ BREAKS: dict[str, Callable[[Server], None]] = {
 }
 
 
+def more_effects(stage: Stage, *, than: int) -> bool:
+    return stage.effects() > than
+
+
 def test_a_server_that_crashes_or_restarts_loses_and_doubles_nothing(stage: Stage) -> None:
     stage.start(2)
     for name, breaks in BREAKS.items():
         before = stage.effects()
         stage.add(150)
         stage.add(10, queue=CRATES)
-        eventually(lambda done=before: stage.effects() > done + 30)
+        eventually(partial(more_effects, stage, than=before + 30))
         breaks(stage.server)
 
         stage.rest()

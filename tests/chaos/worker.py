@@ -10,6 +10,7 @@ trap is sprung.
 import argparse
 import datetime as dt
 import json
+import os
 import sys
 import threading
 import time
@@ -34,8 +35,15 @@ class Options(BaseModel):
     clock_ahead: float = 0.0
     """How far this process's own clock is wrong."""
     traps: list[dict[str, Any]] = Field(default_factory=list)
-    direct: str | None = None
-    """The server's own address, for the processes that run one suspect each: see ``lone``."""
+
+    def policy(self) -> "Policy":
+        from workers.assignment import Policy
+
+        return Policy(
+            concurrency=self.concurrency, children=self.children,
+            interval=dt.timedelta(seconds=self.interval), grace=dt.timedelta(seconds=self.grace),
+            ttl=dt.timedelta(seconds=self.ttl),
+        )  # fmt: skip
 
 
 def shift_clock(seconds: float) -> None:
@@ -61,13 +69,6 @@ def shift_clock(seconds: float) -> None:
 
 
 TRUE_DATETIME = dt.datetime
-speaking = threading.Lock()
-
-
-def say(**said: Any) -> None:
-    with speaking:
-        sys.stdout.write(json.dumps(said) + "\n")
-        sys.stdout.flush()
 
 
 def commands() -> Iterator[dict[str, Any]]:
@@ -83,6 +84,14 @@ def serve(url: str, options: Options) -> int:
     from tests.chaos.workload import QUEUES, pipelines
     from workers.daemon import Assignment, Daemon, worker_name
     from workers.main import Signals, _serve
+
+    # A copy that no other process inherits: its end is the end of this one.
+    events, speaking = os.fdopen(os.dup(1), "w", buffering=1), threading.Lock()
+    os.dup2(2, 1)
+
+    def say(**said: Any) -> None:
+        with speaking:
+            events.write(json.dumps(said) + "\n")
 
     logs.configure()
     signals = Signals()

@@ -6,11 +6,13 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     String,
+    Text,
     any_,
     bindparam,
     func,
     insert,
     literal,
+    literal_column,
     null,
     select,
 )
@@ -20,6 +22,10 @@ from backend.queue.attempts import Attempt
 from backend.queue.lifecycle import Queue
 
 CLOCK = func.clock_timestamp()
+
+
+LOCKER = literal_column("CAST(xmax AS text)", Text())
+"""Of the one table in a statement's FROM: the transaction that locked the row last, if any."""
 
 
 LEASE_COLUMNS = ("lease_token", "leased_by", "lease_expires_at", "heartbeat_at")

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import CTE, Select, TableValuedAlias
 
-from backend.db import unnest
+from backend.db import table_of, unnest
 from backend.queue.claimable import Timestamp
 from backend.queue.fleet import QueuePause
 from backend.queue.lifecycle import AGING, SUSPECT_STALLS, Queue
@@ -120,9 +120,10 @@ def returned(queue: Queue) -> list[Any]:
 
 
 def not_paused(queue: Queue, partition: ColumnElement[str] | None) -> ColumnElement[bool]:
-    where = [QueuePause.queue == queue.name]
+    pauses = table_of(QueuePause).c
+    where = [pauses.queue == queue.name]
     if partition is not None:
-        where.append(or_(QueuePause.partition == "", QueuePause.partition == partition))
+        where.append(or_(pauses.partition == "", pauses.partition == partition))
     return ~exists(select(literal(1)).where(*where))
 
 

@@ -31,7 +31,7 @@ from backend.db import unnest
 from backend.queue.attempts import Attempt
 from backend.queue.fleet import ALIVE, Worker
 from backend.queue.lifecycle import PROCESSING_FAILURES, SUSPECT_STALLS, Queue
-from backend.queue.sql.blocks import CLOCK, one_of, word
+from backend.queue.sql.blocks import CLOCK, LOCKER, one_of, word
 from backend.queue.sql.claiming import not_paused
 
 Answer = Select[*tuple[Any, ...]]
@@ -60,8 +60,9 @@ def overdue(queue: Queue) -> Answer:
     Nothing in the server's own first :allowance, in which nobody may.
     """
     rows = queue.rows.c
+    number = func.count().over().label("number")
     return (
-        select(rows.id, rows.leased_by, rows.lease_expires_at, func.count().over().label("number"))
+        select(rows.id, rows.leased_by, rows.lease_expires_at, LOCKER.label("locker"), number)
         .where(
             _held(queue),
             rows.lease_expires_at < CLOCK - _for("allowance"),

@@ -25,7 +25,7 @@ from backend.db import unnest
 from backend.queue.attempts import Attempt
 from backend.queue.fleet import ALIVE, QueuePause, Worker
 from backend.queue.lifecycle import Queue
-from backend.queue.sql.blocks import CLOCK
+from backend.queue.sql.blocks import CLOCK, LOCKER
 from backend.queue.sql.claiming import in_lane, not_paused, pressing
 
 ROW = ("id", "status", "priority", "attempts", "max_attempts", "stalls", "step", "leased_by",
@@ -45,6 +45,7 @@ def row_now(queue: Queue) -> Select[Any]:
         (rows.c.queue if queue.partitions else null()).label("partition"),
         (rows.c.fairness_key if queue.fair else null()).label("fairness_key"),
         CLOCK.label("now"),
+        LOCKER.label("locker"),
         func.pg_postmaster_start_time().label("server_since"),
     ).where(rows.c.id == bindparam("row_id", type_=BigInteger))
 

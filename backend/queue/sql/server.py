@@ -59,6 +59,14 @@ WHERE pid <> pg_backend_pid()
 ORDER BY xact_start NULLS LAST
 """)
 
+# Whoever locks a row is named in its xmax; several at once have a number of their own there.
+LOCKERS: Final = text("""
+SELECT pid, application_name, CAST(backend_xid AS text) AS xid,
+       extract(epoch FROM clock_timestamp() - xact_start) AS seconds
+FROM pg_stat_activity
+WHERE CAST(backend_xid AS text) = ANY(CAST(:xids AS text[])) AND pid <> pg_backend_pid()
+""")
+
 PREPARED: Final = text("""
 SELECT gid, owner, prepared, extract(epoch FROM clock_timestamp() - prepared) AS seconds
 FROM pg_prepared_xacts

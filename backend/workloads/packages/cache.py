@@ -167,8 +167,9 @@ def _disk_failures() -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        reason = "its disk is full" if full else os.strerror(error.errno or errno.EIO)
-        raise ContentUnavailable(f"the package cache cannot be used: {reason}") from error
+        state = "is full" if full else "cannot be used"
+        reason = os.strerror(error.errno or errno.EIO)
+        raise ContentUnavailable(f"the package cache {state}: {reason}") from error
 
 
 def _open(path: Path) -> io.FileIO:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
-from backend.db import Sessions, make_sessions
+from backend.db import Sessions, make_engine, make_sessions
 from backend.identity import guard, service
 from backend.identity.roles import Role
 from backend.queue import leases
@@ -28,6 +28,7 @@ from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.pipeline import pipelines
 from tests.callers import Caller, make_settings
 from tests.registry_server import RegistryServer, integrity, npm_package, tarball_path
+from workers.daemon import Assignment, Daemon, Policy
 from workers.database import Transactions
 from workers.executor import Executor
 from workers.held import Held
@@ -235,6 +236,21 @@ class House:
     def worker(self) -> HandWorker:
         worker = HandWorker(self.settings, self.sessions, self.breakers)
         return self.closing.enter_context(closing(worker))
+
+    @contextmanager
+    def daemon(self) -> Iterator[Daemon]:
+        """The worker's own daemon in this process, with a short lease."""
+        (pipeline,) = pipelines(self.settings, self.breakers)
+        listening = make_engine(self.database_url, pool_size=1)
+        policy = Policy(interval=timedelta(seconds=1), ttl=timedelta(seconds=2))
+        running = Daemon(self.engine, listening, [Assignment(pipeline)], policy)
+        running.start()
+        try:
+            yield running
+        finally:
+            assert running.drain() == 0
+            listening.dispose()
+            pipeline.tools.origin.close()
 
     def reopened(self, **changes: Any) -> "House":
         """The same database and registry under other settings: another API, another worker."""

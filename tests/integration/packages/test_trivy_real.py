@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.queue.breaker import Breakers, CircuitOpen, Rules
 from backend.workloads.packages.scanning.findings import Component
 from backend.workloads.packages.scanning.sources import ScanTransient, scan_all
 from backend.workloads.packages.scanning.tarball import inspect, unpack
@@ -138,4 +139,16 @@ def test_a_server_that_does_not_answer_is_transient(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     trivy = TrivyBinary(TRIVY, tmp_path, server_url=url, timeout=timedelta(seconds=30))
     with pytest.raises(ScanTransient, match="not scanned"):
+        trivy.scan([Component(name="demo", version="1.0.0")], None)
+
+
+def test_it_says_that_its_server_is_down_in_words_that_open_the_breaker(tmp_path: Path) -> None:
+    assert TRIVY is not None
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        server = f"127.0.0.1:{probe.getsockname()[1]}"
+    trivy = TrivyBinary(
+        TRIVY, tmp_path / "cache", server_url=f"http://{server}", timeout=timedelta(seconds=60),
+        breakers=Breakers(Rules(failures=1)),
+    )  # fmt: skip
+    with pytest.raises(CircuitOpen, match="its server failed: twirp error .*refused"):
         trivy.scan([Component(name="demo", version="1.0.0")], None)

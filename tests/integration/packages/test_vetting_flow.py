@@ -10,38 +10,17 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from backend.db import make_engine
-from backend.workloads.packages.pipeline import pipelines
 from tests.integration.packages.house import House, wait_until
 from tests.registry_server import npm_tarball
-from workers.daemon import Assignment, Daemon, Policy
 
 PACKAGES = 60
 TTL = 2  # seconds
 
 StartWorker = Callable[[], subprocess.Popen[bytes]]
-
-
-@contextmanager
-def daemon(house: House) -> Iterator[Daemon]:
-    """The worker's own daemon in this process, with a short lease."""
-    (pipeline,) = pipelines(house.settings)
-    listening = make_engine(house.database_url, pool_size=1)
-    policy = Policy(interval=timedelta(seconds=1), ttl=timedelta(seconds=TTL))
-    running = Daemon(house.engine, listening, [Assignment(pipeline)], policy)
-    running.start()
-    try:
-        yield running
-    finally:
-        assert running.drain() == 0
-        listening.dispose()
-        pipeline.tools.origin.close()
 
 
 def status_of(house: House, request_id: int) -> dict[str, Any]:
@@ -61,7 +40,7 @@ def test_an_uploaded_lock_is_vetted_to_pending_approval_with_all_that_was_found(
     house.advise("@acme/up")
     lock = house.lock("left", "right", "@acme/up")
     lock["packages"]["node_modules/git"] = {"resolved": "git://host.test/a", "version": "1.0.0"}
-    with daemon(house):
+    with house.daemon():
         request_id = house.submit(lock)
         progress = wait_until(
             lambda: finished(house, request_id), seconds=20, what="all packages vetted"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import Engine, insert, text
 
 from backend.db import Sessions
 from backend.queue import control, leases, reasons
@@ -20,7 +20,7 @@ from tests.integration.queue.probe_workload import ERRAND, PARCEL, PROBE, PUBLIS
 Ask = Callable[..., Explanation]
 REASONS = [
     "waiting", "next", "backing-off", "snoozed", "scheduled", "paused", "no-worker", "draining",
-    "suspect", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done",
+    "suspect", "blocked", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done",
     "unknown-status", "rejected", "human", "permanent", "exhausted", "timeout", "poison",
     "cancelled",
 ]  # fmt: skip
@@ -270,6 +270,28 @@ def test_suspect_is_a_row_that_stalled_twice_and_waits_to_run_alone(
 
     assert (found.reason, found.facts["stalls"]) == ("suspect", 2)
     assert "runs there alone" in found.sentence
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_blocked_is_a_row_that_an_open_transaction_has_locked(
+    rows: Rows, ask: Ask, worker: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    worker()
+    row_id = rows.one()
+    if held:
+        rows.claim_one()
+        rows.expire(row_id)
+    with engine.begin() as other:
+        pid = other.scalar(text("SELECT pg_backend_pid() FROM probe FOR UPDATE"))
+        assert ask(row_id).reason == ("stalled" if held else "next")  # ours lock, too, for a moment
+        monkeypatch.setattr(reasons, "LOCKED", 0.0)
+        found = ask(row_id)
+        assert rows.claim() == []
+        assert rows.reap() == []
+
+    assert (found.reason, found.facts["pid"]) == ("blocked", pid)
+    assert f"pg_terminate_backend({pid})" in found.sentence
+    assert ask(row_id).reason == ("stalled" if held else "next")
 
 
 # --- held ----------------------------------------------------------------------------------------

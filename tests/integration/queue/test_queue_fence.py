@@ -135,6 +135,18 @@ def test_a_commit_repeated_after_a_lost_answer_applies_nothing_twice(
         assert not leases.had_committed(session, replace(lease, id=row_id + 1), "first")
 
 
+def test_progress_reported_late_does_not_undo_a_commit(rows: Rows, sessions: Sessions) -> None:
+    row_id = rows.one()
+    lease = rows.claim_one()
+    with sessions.begin() as session:
+        leases.commit(session, lease)
+
+    with sessions.begin() as session, pytest.raises(LeaseLost):
+        leases.progress(session, lease, "working")
+
+    assert rows.row(row_id).status == "halfway"
+
+
 def test_a_commit_of_a_worker_that_lost_its_row_is_not_taken_for_committed(
     rows: Rows, sessions: Sessions
 ) -> None:

@@ -19,6 +19,7 @@ from backend.queue.leases import Lease, Settlement
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Done, Pipeline, Reject, Rewind, Snooze, Step
 from backend.queue.retry import Permanent, Transient
+from backend.queue.wake import Notifier
 from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import PARCEL, PROBE, effects, save
 from workers import producer
@@ -259,8 +260,24 @@ def test_rows_of_a_dead_worker_are_taken_over(rows: Rows, start: Start, ledger: 
     assert Counter(rows.outcomes()) == {"stalled": 5, "done": 5}
 
 
-def test_a_hint_makes_an_idle_worker_look_at_once(
-    rows: Rows, start: Start, engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_a_hint_makes_an_idle_worker_look_at_once(rows: Rows, start: Start, engine: Engine) -> None:
+    start(two_stages(), interval=timedelta(seconds=60))
+    listening = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    )
+    with engine.connect() as connection:
+        eventually(lambda: connection.scalar(listening))
+    notifier = Notifier(engine)
+    rows.one()
+    notifier.ready("probe")
+
+    eventually(all_are(rows, "finished"), within=5)
+    notifier.close()
+
+
+def test_a_row_that_finishes_between_two_looks_of_the_producer_frees_its_room_at_once(
+    rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = producer.Producer._settle_and_claim
 
@@ -405,3 +422,26 @@ def test_a_row_backing_off_is_looked_at_when_it_is_due(rows: Rows, start: Start)
 
     eventually(all_are(rows, "finished"), within=4)
     assert time.monotonic() - began > 0.5
+
+
+def test_a_worker_whose_threads_all_hang_for_lost_rows_is_not_healthy(
+    rows: Rows, start: Start, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer, "HANGS", 0.0)
+    go_on, added = threading.Event(), rows.add(PARCEL, 2)
+
+    def hang(_row_id: int, _tools: None) -> Done:
+        assert go_on.wait(20)
+        return Done({})
+
+    step = Step("inspect", hang, timeout=timedelta(milliseconds=1))
+    pipeline = Pipeline(queue=PARCEL, steps=(step,), load=lambda _session, row_id: row_id)
+    daemon = start(pipeline, concurrency=2)
+    eventually(all_are(rows, "inspecting", PARCEL))
+    assert daemon.healthy
+    with sessions.begin() as session:
+        control.cancel(session, PARCEL, added, why="enough")
+
+    eventually(lambda: not daemon.healthy)
+    go_on.set()
+    eventually(lambda: daemon.healthy)

@@ -4,24 +4,33 @@ The steps are Python expressions that a child evaluates: a stranger's bytes at t
 """
 
 import os
+import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel, RootModel
 from sqlalchemy import Engine, select
 
-from backend.db import make_engine
-from backend.queue.pipeline import Done, Isolation, Pipeline, Step
+from backend.db import Sessions, make_engine
+from backend.queue import confinement, control
+from backend.queue.pipeline import Done, Isolation, Outcome, Pipeline, Rewind, Step
 from backend.queue.retry import Died, Permanent, StepError, TimedOut, Transient
 from tests.integration.queue.ledger import Rows, eventually
 from tests.integration.queue.probe_workload import PARCEL, Parcel, effects, save
-from workers.daemon import Assignment, Daemon, Policy
+from workers import isolation, kept_child
+from workers.alone import run_alone
+from workers.assignment import Assignment, Policy
+from workers.daemon import Daemon
 from workers.isolation import Children
 from workers.kept_child import MAX_ANSWER
 
@@ -49,15 +58,58 @@ def answering(value: str) -> str:
     return f"{{'value': {value}}}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def held() -> confinement.Confinement:
+    """What holds for children on this machine."""
+    return confinement.Confinement(**confinement.measured())  # type: ignore[arg-type] # as measured
+
+
+@pytest.fixture(scope="module")
 def children() -> Iterator[Children]:
+    """Shared: whatever one test does to its child, the next one is served."""
     children = Children(2)
     yield children
     children.close()
 
 
-def evaluate(children: Children, source: str, **limits: Any) -> Any:
-    outcome = children.run(step(**limits), Source(source), started=lambda: None)
+WITHOUT_SPACES = (
+    "from backend.queue import privileges; "
+    "privileges.leave = privileges.leave_as_user = lambda spaces: False; "
+)
+ORDINARY = "from backend.queue import privileges; privileges.become(65534); "
+
+
+@contextmanager
+def started_with(before: str) -> Iterator[Children]:
+    """Children that run ``before`` first: a machine with less to offer than this one."""
+    whole = confinement.python
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_child, "python", lambda run, *rest: whole(before + run, *rest))
+        children = Children(2)
+        yield children
+        children.close()
+
+
+@pytest.fixture(scope="module")
+def plain_children() -> Iterator[Children]:
+    with started_with(WITHOUT_SPACES) as children:
+        yield children
+
+
+@pytest.fixture(params=["children", "plain_children"])
+def either(request: pytest.FixtureRequest) -> Children:
+    """With what the kernel gives, and on one that gives no namespaces."""
+    found: Children = request.getfixturevalue(request.param)
+    return found
+
+
+def evaluate(
+    children: Children,
+    source: str,
+    prepare: Callable[[Any, Path], Rewind | None] | None = None,
+    **limits: Any,
+) -> Any:
+    outcome = children.run(step(prepare=prepare, **limits), Source(source), started=lambda: None)
     assert isinstance(outcome, Done)
     return outcome.result.value
 
@@ -69,21 +121,27 @@ def test_a_childs_answer_is_validated_against_the_steps_result(children: Childre
             evaluate(children, wrong)
 
 
+SPENT = r" after \d+\.\d\d s \(peak \d+ MiB of 256 MiB\)$"
+
+
 @pytest.mark.parametrize(
     ("source", "cause", "detail"),
     [
-        ("__import__('os')._exit(3)", Died, "exited with 3"),
-        ("__import__('os')._exit(0)", Died, "exited with 0"),
-        ("__import__('ctypes').string_at(0)", Died, "SIGSEGV"),
-        ("__import__('os').abort()", Died, "SIGABRT"),
-        ("__import__('os').kill(__import__('os').getpid(), 9)", Died, "SIGKILL"),
-        ("bytearray(1 << 40)", Died, "memory"),
-        ("'x' * (1 << 29)", Died, "memory"),
+        ("__import__('os')._exit(3)", Died, "^exited with 3" + SPENT),
+        ("__import__('os')._exit(0)", Died, "^exited with 0" + SPENT),
+        ("__import__('ctypes').string_at(0)", Died, "^killed by SIGSEGV" + SPENT),
+        ("__import__('os').abort()", Died, "^killed by SIGABRT" + SPENT),
+        ("__import__('os').kill(__import__('os').getpid(), 9)", Died, "^killed by SIGKILL" + SPENT),
+        ("[bytearray(1 << 20) for _ in iter(int, 1)]", Died,
+         "^out of its memory limit of 256 MiB" + SPENT),
+        ("'x' * (1 << 29)", Died, "^out of its memory limit of 256 MiB" + SPENT),
+        ("(f := open('f', 'wb', 0)).truncate(1 << 31)", Died,
+         "^out of its limit of 1024 MiB a file" + SPENT),
         ("float('nan')", Died, "nonsense"),
         ("1 / 0", Transient, "ZeroDivisionError"),
         ("__import__('sys').exit(1)", Died, "exited with 1"),
     ],
-)
+)  # fmt: skip
 def test_the_death_of_a_child_is_named_and_the_next_row_is_served(
     children: Children, source: str, cause: type[StepError], detail: str
 ) -> None:
@@ -91,6 +149,15 @@ def test_the_death_of_a_child_is_named_and_the_next_row_is_served(
         evaluate(children, answering(source))
 
     assert evaluate(children, answering("'alive'")) == "alive"
+
+
+def test_the_peak_of_a_dead_child_is_what_it_used(children: Children) -> None:
+    source = statements("x = bytearray(100 << 20)", "x[:] = b'1' * len(x)", "import os",
+                        "os._exit(1)")  # fmt: skip
+    with pytest.raises(Died) as died:
+        evaluate(children, source)
+
+    assert 200 <= int(died.value.detail.partition("(peak ")[2].split()[0]) <= 256
 
 
 @pytest.mark.parametrize("error", [Permanent, Transient])
@@ -104,23 +171,40 @@ def test_a_steps_own_verdict_comes_back_as_it_was_raised(
         evaluate(children, source)
 
 
+SOFT = r"^soft limit of 0\.45 s \(peak \d+ MiB of 256 MiB\)$"
+HARD = r"^killed at the hard limit of 0\.5 s \(peak \d+ MiB of 256 MiB\)$"
+
+
 @pytest.mark.parametrize(
-    "loop",
+    ("limit", "loop"),
     [
-        ["while True: pass"],
-        ["while True:", "    try:", "        while True: pass", "    except BaseException: pass"],
-        ["import time", "time.sleep(60)"],
-        ["import signal", "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))",
-         "while True: pass"],
+        (SOFT, ["while True: pass"]),
+        (SOFT, ["import re", "re.match('(a+)+$', 'a' * 50 + 'b')"]),
+        (SOFT, ["while True:", "    try:", "        while True: id(1)",
+                "    except Exception: pass"]),
+        (HARD, ["while True:", "    try:", "        while True: id(1)",
+                "    except BaseException: pass"]),
+        (HARD, ["sum(iter(int, 1))"]),  # in C, where no signal is looked at
+        (HARD, ["import signal", "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))",
+                "while True: pass"]),
     ],
 )  # fmt: skip
-def test_an_endless_step_ends_at_its_limit(children: Children, loop: list[str]) -> None:
+def test_an_endless_step_is_told_and_then_killed_at_its_limit(
+    children: Children, limit: str, loop: list[str]
+) -> None:
     began = time.monotonic()
-    with pytest.raises(TimedOut):
-        evaluate(children, statements(*loop), timeout=timedelta(seconds=1))
+    with pytest.raises(TimedOut, match=limit):
+        evaluate(children, statements(*loop), timeout=timedelta(seconds=0.5))
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 3
     assert evaluate(children, answering("'alive'")) == "alive"
+
+
+def test_processor_time_is_limited_too(children: Children) -> None:
+    """Many threads at once could use many times what the hard limit means."""
+    soft = "__import__('resource').getrlimit(__import__('resource').RLIMIT_CPU)[0]"
+
+    assert 10 <= evaluate(children, answering(soft), timeout=timedelta(seconds=10)) <= 13
 
 
 @pytest.mark.parametrize("descriptor", [1, 2])
@@ -142,18 +226,28 @@ def test_an_answer_that_is_too_long_is_refused_and_the_next_row_is_served(
     assert evaluate(children, answering("'alive'")) == "alive"
 
 
-def test_a_child_inherits_no_secret_and_no_descriptor(
-    children: Children, monkeypatch: pytest.MonkeyPatch
-) -> None:
+DESCRIPTORS = (
+    "(lambda os: [(lambda f: os.readlink(f) if os.path.islink(f) else 'listing')"
+    "(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')])(__import__('os'))"
+)
+
+
+def test_a_child_inherits_no_secret_and_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "JWT_SECRET", "PGPASSWORD"):
         monkeypatch.setenv(name, "a secret")
-    listed = "sorted(__import__('os').environ.values())"
-    assert "a secret" not in evaluate(children, answering(listed))
-
+    child = Children(1)
     with Path(os.devnull).open() as opened:
         os.set_inheritable(opened.fileno(), True)
-        found = evaluate(children, answering("__import__('os').listdir('/proc/self/fd')"))
-    assert len(found) == 5  # the three standard ones, the answer, and the listing itself
+        environment = evaluate(child, answering("sorted(__import__('os').environ)"))
+        found = evaluate(child, answering(DESCRIPTORS))
+    child.close()
+
+    assert set(environment) <= {"LANG", "LC_CTYPE", "PATH"}
+    # Python's own folders are kept usable where only root may enter those above them.
+    others = [path for path in found if path not in sys.path]
+    (pipe,) = [path for path in others if path.startswith("pipe:")]  # where it answers to
+    (printed,) = {path for path in others if others.count(path) == 2}  # where it prints to
+    assert sorted(others) == sorted([os.devnull, printed, printed, pipe, "listing"])
 
 
 def test_a_childs_scratch_folder_is_its_own_and_is_removed(children: Children) -> None:
@@ -166,46 +260,88 @@ def test_a_childs_scratch_folder_is_its_own_and_is_removed(children: Children) -
     assert not Path(second).exists()
 
 
-def alive(pid: int) -> bool:
-    """Whether the process runs: neither gone nor a zombie that nobody has collected."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
+MARKS = count(600_000_000)
 
 
-GRANDCHILD = "__import__('subprocess').Popen(['sleep', '600']{}).pid"
+def grandchild(more: str = "") -> tuple[str, Callable[[], bool]]:
+    """An expression that starts a process, and whether that runs: its id is not the same here."""
+    mark = f"{next(MARKS)}.{os.getpid()}"
+
+    def runs() -> bool:
+        return any(mark.encode() in command for command in commands())
+
+    return f"__import__('subprocess').Popen(['sleep', '{mark}']{more}).pid", runs
 
 
-def test_the_children_of_a_child_die_with_it(children: Children, tmp_path: Path) -> None:
-    told = tmp_path / "pid"
-    source = statements(
-        f"open({str(told)!r}, 'w').write(str({GRANDCHILD.format('')}))", "while True: pass"
-    )
-    with pytest.raises(TimedOut):
-        evaluate(children, source, timeout=timedelta(seconds=1))
-
-    eventually(lambda: not alive(int(told.read_text())), within=5)
+def commands() -> Iterator[bytes]:
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield found.read_bytes()  # empty for a zombie
+        except OSError:
+            continue
 
 
-def test_what_a_step_leaves_running_does_not_outlive_its_row(children: Children) -> None:
-    pid = evaluate(children, answering(GRANDCHILD.format("")))
+@contextmanager
+def evaluating(children: Children, source: str, **how: Any) -> Iterator[Callable[[], Outcome]]:
+    """Run ``source`` in the background; gives its outcome, or raises what it raised."""
+    with ThreadPoolExecutor(1) as pool:
+        started = how.pop("started", lambda: None)
+        limits = {"timeout": how.pop("timeout", timedelta(seconds=1))}
+        running = pool.submit(children.run, step(**limits), Source(source), started=started, **how)
+        yield lambda: running.result(20)
 
-    eventually(lambda: not alive(pid), within=5)
 
-
-@pytest.mark.parametrize("ends", ["while True: pass", "import os; os._exit(1)"])
-def test_a_grandchild_that_left_the_session_can_neither_hang_the_worker_nor_live_on(
-    children: Children, tmp_path: Path, ends: str
+@pytest.mark.parametrize("more", ["", ", start_new_session=True"])
+@pytest.mark.parametrize("ends", ["while True: pass", "import time; time.sleep(.3); 1 / 0"])
+def test_what_a_step_starts_can_neither_hang_the_worker_nor_outlive_its_row(
+    either: Children, ends: str, more: str
 ) -> None:
-    told = tmp_path / "pid"
-    escaped = GRANDCHILD.format(", start_new_session=True")
-    source = statements(f"open({str(told)!r}, 'w').write(str({escaped}))", ends)
-    with pytest.raises((TimedOut, Died)):
-        evaluate(children, source, timeout=timedelta(seconds=1))
+    start, runs = grandchild(more)
+    with evaluating(either, statements(start, ends)) as outcome:
+        eventually(runs, within=5)
+        with pytest.raises((TimedOut, Transient)):
+            outcome()
 
-    eventually(lambda: not alive(int(told.read_text())), within=5)
+    assert not runs()
+
+
+def test_processes_that_a_step_leaves_running_are_gone_when_its_answer_is_there(
+    either: Children,
+) -> None:
+    start, runs = grandchild()
+    assert evaluate(either, answering(start)) > 0
+
+    assert not runs()
+
+
+def test_a_fork_bomb_stays_within_its_limit_and_leaves_nothing(
+    children: Children, held: confinement.Confinement
+) -> None:
+    if held.max_processes is None:
+        pytest.skip("not checked: no user and no user namespace of its own, so none to limit")
+    bomb = statements(
+        "import os, time",
+        "from backend.queue.retry import Permanent",
+        "made = 0",
+        "while True:",
+        "    try:",
+        "        if os.fork(): made += 1",
+        "        else: time.sleep(600)",
+        "    except BlockingIOError: raise Permanent(f'{made} processes')",
+    )
+    with pytest.raises(Permanent) as ended:
+        evaluate(children, bomb)
+    assert 1 < int(ended.value.detail.split()[0]) < held.max_processes
+
+    endless = statements("import os", "while True:", "    try: os.fork()", "    except OSError: 0")
+    with pytest.raises(TimedOut, match="hard limit"):
+        evaluate(children, endless, timeout=timedelta(seconds=0.5))
+    of_its_user = (
+        "(lambda os: sum(os.stat(f'/proc/{n}').st_uid == os.getuid()"
+        " for n in os.listdir('/proc') if n.isdigit()))(__import__('os'))"
+    )
+    if held.own_uid:  # the one that waits, the kept one and this row's fork
+        assert evaluate(children, answering(of_its_user)) <= 3
 
 
 def test_a_row_leaves_nothing_behind_in_the_child_for_the_next_one(children: Children) -> None:
@@ -248,6 +384,164 @@ def test_no_more_children_run_at_once_than_there_are_slots() -> None:
     assert most <= 3  # one may have left its slot and not yet said so
 
 
+def test_a_child_has_no_network(children: Children, held: confinement.Confinement) -> None:
+    if not held.no_network:
+        pytest.skip("not checked: the kernel refuses network namespaces here")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"__import__('socket').create_connection({server.getsockname()!r}, 2)"
+        with pytest.raises(Transient, match="unreachable"):
+            evaluate(children, answering(connect))
+
+
+def test_a_child_can_reach_no_other_process(
+    children: Children, held: confinement.Confinement
+) -> None:
+    if not held.own_processes:
+        pytest.skip("not checked: the kernel refuses process namespaces here")
+    with pytest.raises(Transient, match="ProcessLookupError"):
+        evaluate(children, f"__import__('os').kill({os.getpid()}, 0)")
+    with pytest.raises(Transient, match=r"ProcessLookupError|PermissionError"):
+        evaluate(children, f"open('/proc/{os.getpid()}/environ').read() and 1 / 0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not checked: Linux's own")
+def test_a_child_has_no_privileges_and_can_gain_none(either: Children) -> None:
+    status = dict(
+        line.split(":\t")
+        for line in evaluate(either, answering("open('/proc/self/status').read()")).splitlines()
+        if ":\t" in line
+    )
+    assert status["NoNewPrivs"] == "1"
+    assert [int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [0] * 4
+
+
+ROOT = pytest.mark.skipif(
+    os.geteuid() != 0, reason="not checked: only root can give a child another user"
+)
+
+
+@ROOT
+def test_a_child_of_root_has_a_user_of_its_own_that_owns_only_its_scratch_folder(
+    either: Children, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("for the worker alone")
+    secret.chmod(0o600)
+    ids = "(lambda os: [str(i) for i in (*os.getresuid(), *os.getresgid(), *os.getgroups())])"
+    own = set(evaluate(either, answering(ids + "(__import__('os'))")))
+
+    assert len(own) == 1
+    assert int(own.pop()) >= 2_000_000_000
+    with pytest.raises(Transient, match="PermissionError"):
+        evaluate(either, f"open({str(secret)!r})")
+    owned = "__import__('os').stat('.').st_uid == __import__('os').getuid()"
+    assert evaluate(either, answering(owned)) == 1
+
+
+def test_the_worker_copies_what_a_step_needs_into_its_scratch_folder(
+    either: Children, tmp_path: Path
+) -> None:
+    def prepare(snapshot: RootModel[str], folder: Path) -> None:
+        (folder / "copy").write_bytes((tmp_path / "input").read_bytes())
+        (folder / "copy").chmod(0o600)
+
+    (tmp_path / "input").write_text("bytes")
+    read = answering("open('copy').read() + str(open('copy', 'a').write('mine'))")
+    assert evaluate(either, read, prepare=prepare) == "bytes4"
+
+
+def test_a_step_whose_input_is_gone_starts_no_child(children: Children) -> None:
+    gone = step(prepare=lambda _snapshot, _folder: Rewind("gone"))
+
+    assert children.run(gone, Source("1 / 0"), started=lambda: None) == Rewind("gone")
+
+
+@ROOT
+def test_children_of_an_ordinary_worker_keep_its_user_and_are_confined_all_the_same(
+    held: confinement.Confinement,
+) -> None:
+    with started_with(ORDINARY) as children:
+        opened = {"prepare": lambda _snapshot, folder: folder.chmod(0o777)}  # root made it
+        found = evaluate(children, answering("__import__('os').getuid()"), **opened)
+        assert found == 65534
+        with pytest.raises(Died, match="SIGSEGV"):
+            evaluate(children, "__import__('ctypes').string_at(0)", **opened)
+        # Whether an ordinary user may have namespaces is the kernel's to say.
+        (child,) = {evaluate(children, answering("1"), **opened): children._idle[-1]}.values()
+        if child.confinement.no_network:
+            connect = "__import__('socket').create_connection(('127.0.0.1', 9), 2)"
+            with pytest.raises(Transient, match="unreachable"):
+                evaluate(children, answering(connect), **opened)
+
+
+def test_what_confines_children_is_measured_for_the_operator(
+    children: Children, held: confinement.Confinement
+) -> None:
+    evaluate(children, answering("1"))
+    (*_, child) = children._idle
+
+    for name in ("own_uid", "no_network", "own_processes", "max_processes", "no_new_privileges"):
+        assert getattr(child.confinement, name) == getattr(held, name)
+
+
+def kept(children: Children) -> set[int]:
+    return {child.confinement.pid for child in children._idle}
+
+
+@pytest.mark.parametrize(("limit", "value"), [("TASKS", 2), ("RSS_CEILING", 1)])
+def test_a_child_is_replaced_after_so_many_rows_or_so_much_memory(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    children = Children(1)
+    evaluate(children, answering("1"))
+    first = kept(children)
+    assert len(first) == 1
+
+    monkeypatch.setattr(isolation, limit, value)
+    evaluate(children, answering("2"))
+    assert kept(children) == set()
+    evaluate(children, answering("3"))
+    children.close()
+
+
+def test_a_row_that_stalled_twice_has_a_child_to_itself(children: Children) -> None:
+    evaluate(children, answering("1"))
+    before = kept(children)
+    born = "open('/proc/self/stat').read()"
+    for _ in range(2):
+        children.run(step(), Source(answering(born)), started=lambda: None, fresh=True)
+
+    assert kept(children) == before
+
+
+def test_a_lost_rows_child_is_killed_at_once_with_all_it_started_and_no_other_child(
+    either: Children,
+) -> None:
+    stops: list[Callable[[], None]] = []
+
+    @contextmanager
+    def watch(stop: Callable[[], None]) -> Iterator[None]:
+        stops.append(stop)
+        yield
+
+    start, runs = grandchild(", start_new_session=True")
+    lost = statements(start, "import time", "time.sleep(60)")
+    neighbour = answering("str(__import__('time').sleep(1))")
+    minute = timedelta(minutes=1)
+    with (
+        evaluating(either, neighbour, timeout=minute) as neighbours,
+        evaluating(either, lost, timeout=minute, watch=watch) as outcome,
+    ):
+        eventually(runs)
+        began = time.monotonic()
+        stops[0]()
+        with pytest.raises(Died, match=r"^child .+ after \d+\.\d\d s \(peak [1-9]\d* MiB"):
+            outcome()
+        assert time.monotonic() - began < 1
+        assert not runs()
+        assert neighbours() == Done(Answer(value="None"))
+
+
 def parcels(**limits: Any) -> Pipeline:
     def load(session: Any, row_id: int) -> RootModel[str]:
         return Source(session.scalars(select(Parcel.payload).where(Parcel.id == row_id)).one())
@@ -255,39 +549,76 @@ def parcels(**limits: Any) -> Pipeline:
     return Pipeline(queue=PARCEL, steps=(step(**limits),), load=load)
 
 
+POLICY = Policy(
+    ttl=timedelta(seconds=1),
+    concurrency=4,
+    children=2,
+    interval=timedelta(seconds=0.2),
+    grace=timedelta(seconds=3),
+)
+
+
 @pytest.fixture
 def serving(database_url: str) -> Iterator[Daemon]:
     engine: Engine = make_engine(database_url, application_name="worker under test")
-    policy = Policy(
-        ttl=timedelta(seconds=2), concurrency=4, children=2, interval=timedelta(seconds=0.2)
-    )
-    daemon = Daemon(engine, engine, [Assignment(parcels(timeout=timedelta(seconds=2)))], policy)
+    daemon = Daemon(engine, engine, [Assignment(parcels(timeout=timedelta(seconds=2)))], POLICY)
     yield daemon
     daemon.drain()
     engine.dispose()
 
 
-def test_hostile_rows_end_as_poison_and_their_neighbours_are_done(
-    rows: Rows, serving: Daemon, monkeypatch: pytest.MonkeyPatch
+def test_hostile_rows_cost_only_their_own_attempts_and_end_as_poison_alone(
+    rows: Rows, engine: Engine, serving: Daemon
 ) -> None:
-    monkeypatch.setattr("workers.producer.SUSPECTS_EVERY", 0.2)
+    """The endless one runs for twice the lease time: nobody's lease runs out meanwhile."""
     good = [rows.one(PARCEL, payload=answering(str(n))) for n in range(12)]
-    hostile = [
-        rows.one(PARCEL, payload=payload)
-        for payload in ("__import__('ctypes').string_at(0)", "__import__('os')._exit(9)")
-    ]
-    endless = rows.one(PARCEL, payload=statements("while True: pass"), max_attempts=1)
+    killers = ("__import__('ctypes').string_at(0)", "__import__('os')._exit(9)")
+    hostile = [rows.one(PARCEL, payload=payload) for payload in killers]
+    endless = rows.one(PARCEL, payload=statements("sum(iter(int, 1))"), max_attempts=1)
     serving.start()
 
-    ended = {"delivered", "returned"}
-    eventually(lambda: set(rows.statuses(PARCEL).values()) <= ended, within=40)
+    def at_rest() -> bool:
+        return all(
+            row.status in {"delivered", "returned"} or row.stalls == 2
+            for row in (rows.row(row_id, PARCEL) for row_id in rows.statuses(PARCEL))
+        )
+
+    eventually(at_rest, within=40)
     assert [rows.row(row_id, PARCEL).status for row_id in good] == ["delivered"] * 12
-    assert [rows.row(row_id, PARCEL).failure for row_id in hostile] == ["poison"] * 2
     assert rows.row(endless, PARCEL).failure == "timeout"
-    assert [rows.outcomes(row_id) for row_id in hostile] == [["died", "died", "failed"]] * 2
+    assert rows.row(endless, PARCEL).error.startswith("killed at the hard limit of 2 s (peak")
+    assert [rows.outcomes(row_id) for row_id in good] == [["done"]] * 12
+    assert [rows.outcomes(row_id) for row_id in hostile] == [["died", "died"]] * 2
     assert serving.healthy
     with rows.sessions.begin() as session:
         assert effects(session) == {(row_id, "inspect"): 1 for row_id in good}
+
+    for _ in hostile:
+        eventually(lambda: any(rows.row(n, PARCEL).available_at for n in hostile))
+        run_alone(
+            engine, Assignment(parcels()), POLICY, name="alone", token=uuid4(),
+            stop=threading.Event(),
+        )  # fmt: skip
+    assert [rows.row(row_id, PARCEL).failure for row_id in hostile] == ["poison"] * 2
+    assert "killed by SIGSEGV after" in rows.row(hostile[0], PARCEL).error
+
+
+def test_cancelling_a_running_row_kills_its_child(
+    rows: Rows, serving: Daemon, sessions: Sessions
+) -> None:
+    start, runs = grandchild()
+    serving._producers[0]._executor._pipeline = parcels(timeout=timedelta(minutes=1))
+    endless = rows.one(PARCEL, payload=statements(start, "import time", "time.sleep(60)"))
+    neighbour = rows.one(PARCEL, payload=answering("str(__import__('time').sleep(1))"))
+    serving.start()
+    eventually(runs)
+    with sessions.begin() as session:
+        control.cancel(session, PARCEL, [endless], why="not wanted")
+
+    eventually(lambda: not runs(), within=5)
+    eventually(lambda: rows.row(neighbour, PARCEL).status == "delivered")
+    assert rows.row(endless, PARCEL).failure == "cancelled"
+    assert rows.outcomes(endless) == ["cancelled"]
 
 
 def test_waiting_for_a_childs_slot_is_no_stall(rows: Rows, serving: Daemon) -> None:

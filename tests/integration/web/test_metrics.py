@@ -1,7 +1,8 @@
 """What a scraper reads of the API: its own requests, and what the database says of queues."""
 
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Barrier
@@ -17,13 +18,17 @@ from sqlalchemy.orm import Session
 
 from backend.db import Sessions, make_engine, make_sessions
 from backend.queue import control, fleet
+from backend.web import metrics
 from backend.web.app import create_app
 from backend.web.assembly import assemble
 from backend.web.health import Probes
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from tests.callers import Caller, make_settings
+from tests.conftest import REPOSITORY
+from workers.metrics import Metrics
 
 SCRAPER = "a-token-of-the-scraper"
+RUNBOOKS = REPOSITORY / "docs" / "runbooks" / "README.md"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -112,22 +117,25 @@ def test_what_a_stranger_sends_becomes_no_label(sessions: Sessions) -> None:
     assert new == {"other unmatched", "GET /metrics"}
 
 
-def test_scrapes_at_once_and_within_two_seconds_ask_the_database_once(sessions: Sessions) -> None:
+def test_scrapes_at_once_and_soon_after_each_other_ask_the_database_once(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "LEAST", 60.0)  # however slow this machine is
     asked, together = count(1), Barrier(6)
 
-    def metrics(session: Session) -> Iterator[Metric]:
+    def counting(session: Session) -> Iterator[Metric]:
         session.execute(text("SELECT pg_sleep(0.05)"))
         yield GaugeMetricFamily("lockkeeper_asked", "How often.", value=next(asked))
 
-    client_of = api(sessions, Probes(metrics=metrics)).application
+    app = api(sessions, Probes(metrics=counting)).application
 
     def one(_: Any) -> float:
         together.wait(10)
-        return scrape(client_of.test_client())[key("asked")]
+        return scrape(app.test_client())[key("asked")]
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(one, range(6))) == {1.0}
-    assert scrape(client_of.test_client())[key("asked")] == 1.0
+    assert scrape(app.test_client())[key("asked")] == 1.0
 
 
 def test_without_its_database_the_api_still_says_what_it_served() -> None:
@@ -185,3 +193,82 @@ def test_workers_are_counted_by_release_by_queue_and_by_whether_they_drain(
     assert counted[key("workers_by_version", version="2.0", draining="false")] == 2
     assert counted[key("workers_by_version", version="1.0", draining="true")] == 1
     assert counted[key("queue_paused", queue=name, partition="")] == 1
+
+
+Described = tuple[str, frozenset[str]]  # type and names of labels
+
+BUCKET = {"le"}
+NAME = re.compile(r"\blockkeeper_[a-z_]+")
+SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def offered(families: Iterable[Metric]) -> dict[str, Described]:
+    found: dict[str, Described] = {}
+    for family in families:
+        name = family.name + "_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - BUCKET
+        found[name] = (family.type, frozenset(labels))
+    return found
+
+
+def documented(section: str) -> dict[str, Described]:
+    """Of one section of the page: its table."""
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    found: dict[str, Described] = {}
+    for line in page.partition(f"\n## {section}\n")[2].partition("\n## ")[0].splitlines():
+        if not line.startswith("| `"):
+            continue
+        name, kind, labels, unit, meaning, alert = (c.strip() for c in line.strip("|").split("|"))
+        assert unit
+        assert meaning.endswith(".")
+        assert alert == "\N{EN DASH}" or f"| {alert} |" in RUNBOOKS.read_text()
+        words = frozenset() if labels == "\N{EN DASH}" else frozenset(labels.split(", "))
+        found[name.strip("`")] = (kind, words)
+    return found
+
+
+def test_the_page_on_metrics_lists_what_the_api_offers(
+    whole: FlaskClient, sessions: Sessions
+) -> None:
+    whole.get("/health")
+    with sessions.begin() as session:
+        session.add(fleet.Worker(name="w", hostname="h", pid=1, version="1", queues=[]))
+        session.execute(
+            text(
+                "INSERT INTO attempts (queue, row_id, attempt, outcome, ended_at)"
+                " VALUES (:queue, 1, 1, 'done', now())"
+            ),
+            {"queue": VETTING_QUEUE.name},
+        )
+    document = Caller(whole, SCRAPER)("GET", "/metrics").text
+
+    assert documented("API") == offered(text_string_to_metric_families(document))
+
+
+def test_the_page_on_metrics_lists_what_a_worker_offers() -> None:
+    worker = Metrics(["packages"], version="1")
+    worker.attempt("packages", "failed", "poison")
+    worker.stepped("packages", "scan", 1.0)
+    worker.claimed("packages", 1)
+    worker.child("started")
+    worker.watch_queue("packages", held=lambda: 1, capacity=8)
+    worker.watch_breakers(lambda: {"registry.example.test": "closed"})
+
+    assert documented("Worker") == offered(worker.registry.collect())
+
+
+def test_every_metric_that_a_page_names_is_listed() -> None:
+    listed = {**documented("API"), **documented("Worker")}
+    parts = {
+        name + suffix
+        for name, (kind, _) in listed.items()
+        if kind == "histogram"
+        for suffix in SUFFIXES
+    }
+    named = {
+        name
+        for page in (REPOSITORY / "docs").rglob("*.md")
+        for name in NAME.findall(page.read_text())
+    }
+
+    assert named - {"lockkeeper_ready"} <= set(listed) | parts  # that one is a channel

@@ -6,14 +6,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from backend.web.serve import free_port
 from tests.callers import SIGNING_KEY
+
+TOKEN = "a-token-of-the-scraper"
+SCRAPER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def command(**environment: str) -> subprocess.Popen[str]:
@@ -90,6 +95,45 @@ def test_workers_end_when_their_server_is_killed(engine: Engine) -> None:
         assert process.stderr
         process.stderr.read()  # ends when nobody holds the other end any more
     assert free_port("127.0.0.1", port) == port
+
+
+def counted(port: int) -> tuple[float, float]:
+    """Requests of /health, by their counter and by their histogram."""
+    request = Request(f"http://127.0.0.1:{port}/metrics", headers=SCRAPER)
+    with urlopen(request, timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    values = {
+        sample.name: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("route") == "/health" and "le" not in sample.labels
+    }
+    return (
+        values["lockkeeper_http_requests_total"],
+        values["lockkeeper_http_request_duration_seconds_count"],
+    )
+
+
+def processes_that_counted(directory: Path) -> int:
+    return len(list(directory.glob("lockkeeper-metrics-*/counter_*.db")))
+
+
+def test_requests_are_counted_over_all_processes_and_nothing_is_left_behind(
+    engine: Engine, tmp_path: Path
+) -> None:
+    port = free_port("127.0.0.1", 0)
+    environment = {"METRICS_TOKEN": TOKEN, "TMPDIR": str(tmp_path)}
+    with serving(port, engine, API_PROCESSES="2", **environment) as process:
+        asked = 0
+        while asked < 20 or processes_that_counted(tmp_path) < 2:
+            get(process, f"http://127.0.0.1:{port}/health")
+            asked += 1
+
+        assert {counted(port) for _ in range(5)} == {(asked, asked)}
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_port_is_refused(engine: Engine) -> None:

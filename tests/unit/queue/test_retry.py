@@ -18,6 +18,7 @@ from backend.queue.retry import (
     Permanent,
     TimedOut,
     Transient,
+    Unreachable,
     one_line,
 )
 
@@ -92,6 +93,7 @@ def test_a_detail_is_one_short_line_that_a_database_can_store(detail: str) -> No
         (KeyError("x"), 3, "retry", None),
         (KeyError("x"), 4, "failed", "exhausted"),
         (Died("x"), 4, "died", None),
+        (Unreachable("x", retry_after=SECOND), 4, "snoozed", None),
     ],
 )
 def test_what_an_error_means_for_its_row(
@@ -115,6 +117,13 @@ def test_a_death_hands_the_attempt_back_and_the_third_alone_is_poison(
 
     assert (settlement.outcome, settlement.failure, settlement.stalls) == (outcome, failure, after)
     assert settlement.attempts == (1 if outcome == "died" else 2)
+
+
+def test_what_is_known_to_be_down_costs_no_attempt_and_is_not_tried_before_its_time() -> None:
+    wait = timedelta(minutes=3)
+    settlement = leases.after_error(lease(attempts=4), Unreachable("down", retry_after=wait))
+
+    assert (settlement.attempts, settlement.delay, settlement.error) == (3, wait, "down")
 
 
 def test_an_unknown_error_is_shown_by_its_type_and_text() -> None:

@@ -33,7 +33,7 @@ from backend.workloads.packages.scanning.sources import (
 
 _FOUND_SOMETHING = 3  # 1 is Trivy's word for "I broke"
 _EXPECTED = frozenset((0, _FOUND_SOMETHING))
-_MEMORY = 8 * 1024**3  # bytes of address space; Go reserves far more than it uses
+_MEMORY = 4 * 1024**3  # bytes of address space; its database is mapped whole
 _OPEN_FILES = 256
 _OUTPUT_BYTES = 32 * 1024 * 1024
 _RULES = "disable-allow-rules: [vendor]\n"  # what is bundled is installed, so it is looked at
@@ -189,9 +189,10 @@ class TrivyBinary:
 
     def _failure(self, done: bounded_process.Finished) -> ScanTransient:
         last = (done.errors.strip().splitlines() or ["it said nothing"])[-1]
-        shown = printable(last, limit=300)
-        broken = self._broken(f"exit code {done.exit_code}: {shown}")
-        return ServiceDown(str(broken)) if _SERVER_DOWN.search(last) else broken
+        if down := _SERVER_DOWN.search(last):
+            shown = printable(last[down.start() :], limit=300)
+            return ServiceDown(f"{self._name}: not scanned, its server failed: {shown}")
+        return self._broken(f"exit code {done.exit_code}: {printable(last, limit=300)}")
 
     def _broken(self, why: str) -> ScanTransient:
         return ScanTransient(f"{self._name}: not scanned, {why}")

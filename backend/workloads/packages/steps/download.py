@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from backend.queue.pipeline import Done
+from backend.workloads.packages.cache import ContentUnavailable
 from backend.workloads.packages.registry.download import download
 from backend.workloads.packages.registry.witness import claim, integrity_of
 from backend.workloads.packages.snapshot import PackageSnapshot
@@ -27,14 +28,15 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
 
     Raises:
         Transient: the network or the disk failed; worth another attempt.
-        CircuitOpen: the registry or its CDN is failing and is not asked for now.
+        CircuitOpen: the registry, its CDN or the disk is failing and is left alone for now.
         Permanent: missing, too large, or other bytes than the lock or the registry names.
     """
     refuse_internal(package, tools)
     record = package.registry_record or {}
     declared = (package.integrity,) if package.integrity else ()
     known = (integrity_of(bytes.fromhex(package.sha512)),) if package.sha512 else ()
-    with registry_errors():
+    # A full disk is no row's fault either: once it is known, rows wait and nothing is fetched.
+    with registry_errors(), tools.breakers.of("package cache").guard(ContentUnavailable):
         kept = download(
             tools.origin,
             tools.cache,

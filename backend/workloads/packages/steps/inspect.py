@@ -1,5 +1,6 @@
 """Inside a child process: open the verified tarball, and nothing else. Imports little."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ TARBALL = "package.tgz"
 FILES = "files"
 UNPACK_SECONDS = 120
 UNPACK_MEMORY = 512 * 1024 * 1024  # bytes
+NO_SPACE = 3
+"""Exit code: the disk is full, which is no fault of the tarball."""
 
 
 def inspect_tarball(package: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +49,8 @@ def main() -> None:
     try:
         unpack(TARBALL, Path(FILES))
     except (InspectionError, OSError) as error:
+        if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
+            sys.exit(NO_SPACE)
         sys.exit(str(error)[:1000])
 
 

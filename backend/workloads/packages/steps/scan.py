@@ -16,7 +16,7 @@ from backend.workloads.packages.scanning.findings import Component, merge
 from backend.workloads.packages.scanning.inspection import Inspection
 from backend.workloads.packages.scanning.sources import ScanReport, ScanTransient, scan_all
 from backend.workloads.packages.snapshot import PackageSnapshot
-from backend.workloads.packages.steps.inspect import FILES, UNPACK_SECONDS
+from backend.workloads.packages.steps.inspect import FILES, NO_SPACE, UNPACK_SECONDS
 from backend.workloads.packages.steps.private_copy import Gone, verified_copy
 from backend.workloads.packages.tools import VettingTools
 from backend.workloads.packages.verdict import judge_licences, refusal
@@ -116,6 +116,8 @@ def _files(package: PackageSnapshot, tools: VettingTools) -> Iterator[Path | Non
             timeout=UNPACK_SECONDS,
             output_bytes=4096,
         )
+        if done.exit_code == NO_SPACE:
+            raise Transient("the package cannot be unpacked: no space is left for it")
         if done.exit_code != 0:
             raise Permanent(f"the package cannot be unpacked: {done.errors.strip()[-300:]}")
         yield given / FILES
