@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from backend.db import Base
 from backend.queue.claiming import PRIORITIES
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue
-from backend.queue.reasons import COUNTED, Reason, Situation, reason
+from backend.queue.reasons import reason
+from backend.queue.situation import COUNTED, Reason, Situation
 from backend.queue.sql import explaining, server
 
 Fact = str | int | float | bool | None

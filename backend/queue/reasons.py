@@ -1,65 +1,12 @@
 """Why a row is where it is and what happens next, in words. Pure functions over what was read."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row
-
-from backend.queue.lifecycle import SUSPECT_STALLS, Meaning, Queue
-from backend.queue.wording import span, when
-
-LOCKED: Final = 5.0
-"""Seconds a transaction has a row locked before that is worth a word: ours take milliseconds."""
-
-COUNTED: Final = 10_000
-"""Rows counted at most when a row is told how many are before it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What the database says about one row: rows of the statements in ``sql.explaining``.
-
-    ``workers`` serve the queue, the one seen last first; ``holder`` is the worker that holds the
-    row, where it is known. ``ahead`` is None where the row does not wait for its turn. ``locker``
-    is an open transaction that has the row locked.
-    """
-
-    queue: Queue
-    row: Row[Any]
-    last: Row[Any] | None
-    pauses: Sequence[Row[Any]]
-    workers: Sequence[Row[Any]]
-    holder: Row[Any] | None
-    ahead: int | None
-    locker: Row[Any] | None
-
-    @property
-    def live(self) -> list[Row[Any]]:
-        return [worker for worker in self.workers if worker.alive]
-
-    @property
-    def suspect(self) -> bool:
-        return bool(self.row.stalls >= SUSPECT_STALLS)
-
-    @property
-    def blocked(self) -> bool:
-        return self.locker is not None and (self.locker.seconds or 0) > LOCKED
-
-    def ago(self, since: datetime) -> float:
-        """Seconds from ``since`` to the database's now; negative for what is to come."""
-        return float((self.row.now - since).total_seconds())
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """``code`` is stable kebab-case; a datetime in ``facts`` is still one."""
-
-    code: str
-    sentence: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    next_at: datetime | None = None
+from backend.queue.lifecycle import Meaning
+from backend.queue.situation import COUNTED, Reason, Situation
+from backend.queue.wording import said, span, when
 
 
 def reason(situation: Situation) -> Reason:
@@ -72,10 +19,6 @@ def reason(situation: Situation) -> Reason:
     if row.failure is not None:
         return _failed(situation)
     return _resting(situation)
-
-
-def _said(error: str | None) -> str:
-    return (error or "no reason was recorded").rstrip(". ")
 
 
 # --- ready ---------------------------------------------------------------------------------------
@@ -98,7 +41,7 @@ def _ready(s: Situation) -> Reason:
 def _paused(s: Situation) -> Reason:
     pause = s.pauses[0]
     what = f"The partition {pause.partition}" if pause.partition else f"The queue {s.queue.name}"
-    why = f": {_said(pause.reason)}" if pause.reason else ", without a reason"
+    why = f": {said(pause.reason)}" if pause.reason else ", without a reason"
     sentence = (
         f"{what} has been paused by {pause.paused_by} since {when(pause.paused_at)}{why}."
         " It is claimed after somebody resumes that."
@@ -118,9 +61,9 @@ def _later(s: Situation) -> Reason:
         return _not_released(s)
     outcome = s.last.outcome if s.last else None
     code, why = {
-        "snoozed": ("snoozed", f"It was put off, no attempt burnt: {_said(s.row.error)}."),
-        "retry": ("backing-off", f"{_attempt(s)} failed: {_said(s.row.error)}."),
-        "died": ("backing-off", f"Its child process died: {_said(s.row.error)}."),
+        "snoozed": ("snoozed", f"It was put off, no attempt burnt: {said(s.row.error)}."),
+        "retry": ("backing-off", f"{_attempt(s)} failed: {said(s.row.error)}."),
+        "died": ("backing-off", f"Its child process died: {said(s.row.error)}."),
     }.get(outcome or "", ("scheduled", "It is not due yet."))
     alone = ", alone, because it stalled twice" if s.suspect else ""
     wait = -s.ago(s.row.available_at)
@@ -180,7 +123,7 @@ def _blocked(s: Situation, meanwhile: str, facts: Mapping[str, Any]) -> Reason:
 
 def _alone(s: Situation) -> Reason:
     sentence = (
-        f"It stalled {s.row.stalls} times (the last one: {_said(s.row.error)}), so it waits for a"
+        f"It stalled {s.row.stalls} times (the last one: {said(s.row.error)}), so it waits for a"
         " worker that holds nothing else and runs there alone. If it finishes a step it is"
         " cleared; if it stalls again it is set aside as poison."
     )
@@ -295,37 +238,37 @@ _AFRESH: Final = "A person may requeue it: it starts from the first step with al
 
 _FAILED: Final[Mapping[str, tuple[str, Callable[[Situation], str]]]] = {
     "policy": ("rejected", lambda s: (
-        f"Policy refused it: {_said(s.row.error)}. That is a verdict: it stands until a person has"
+        f"Policy refused it: {said(s.row.error)}. That is a verdict: it stands until a person has"
         " it judged again."
     )),
     "human": ("human", lambda s: (
-        f"A person refused it: {_said(s.row.error)}. It stands until a person decides otherwise."
+        f"A person refused it: {said(s.row.error)}. It stands until a person decides otherwise."
     )),
     "permanent": ("permanent", lambda s: (
-        f"Its own input is at fault: {_said(s.row.error)}. Another attempt would fail alike unless"
+        f"Its own input is at fault: {said(s.row.error)}. Another attempt would fail alike unless"
         f" that changes. {_AFRESH}"
     )),
     "exhausted": ("exhausted", lambda s: (
         f"It failed {s.row.attempts} times of at most {s.row.max_attempts}, the last time with:"
-        f" {_said(s.row.error)}. {_AFRESH}"
+        f" {said(s.row.error)}. {_AFRESH}"
     )),
     "timeout": ("timeout", lambda s: (
-        f"Its last attempt of {s.row.max_attempts} ran into the time limit: {_said(s.row.error)}."
+        f"Its last attempt of {s.row.max_attempts} ran into the time limit: {said(s.row.error)}."
         f" {_AFRESH}"
     )),
     "poison": ("poison", lambda s: (
-        f"It ran alone and brought down what it ran in: {_said(s.row.error)}. It is set aside so"
+        f"It ran alone and brought down what it ran in: {said(s.row.error)}. It is set aside so"
         f" that it harms no other row. Find out why first. {_AFRESH}"
     )),
     "cancelled": ("cancelled", lambda s: (
-        f"It was cancelled: {_said(s.row.error)}. It is requeued only where a person asks for"
+        f"It was cancelled: {said(s.row.error)}. It is requeued only where a person asks for"
         " cancelled rows by name."
     )),
 }  # fmt: skip
 
 
 def _failed(s: Situation) -> Reason:
-    newer = (s.row.failure, lambda s: f"It failed: {_said(s.row.error)}.")
+    newer = (s.row.failure, lambda s: f"It failed: {said(s.row.error)}.")
     code, sentence = _FAILED.get(s.row.failure, newer)
     facts = {
         "failure": s.row.failure,

@@ -1,4 +1,4 @@
-"""Times and lengths of time in sentences for people."""
+"""Times, lengths of time and errors as parts of sentences."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -19,3 +19,8 @@ def span(seconds: float) -> str:
         if size >= least * unit:
             return f"{size / unit:.0f} {name}"
     return f"{size:.0f} s"
+
+
+def said(error: str | None) -> str:
+    """An error as a part of a sentence."""
+    return (error or "no reason was recorded").rstrip(". ")

@@ -104,6 +104,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="makes the same schedule again; chosen otherwise")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two faults")
     parser.add_argument("--zombies", type=_positive, help="force that many stale writes")
+    parser.add_argument("--logs", type=Path, help="a folder for what workers say; kept")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     asked = parser.parse_args(given)
     if asked.seconds is None and asked.zombies is None:
@@ -135,7 +136,8 @@ def _show(asked: argparse.Namespace, played: Report | None, haunted: zombies.Rep
 def main(given: Sequence[str] | None = None) -> int:
     asked = _arguments(given)
     played = haunted = None
-    logs = Path(tempfile.mkdtemp(prefix="lockkeeper-chaos-"))
+    logs = asked.logs or Path(tempfile.mkdtemp(prefix="lockkeeper-chaos-"))
+    logs.mkdir(parents=True, exist_ok=True)
     with open_directory() as folder, Server(folder) as server:
         server.prepare()
         if asked.seconds:
@@ -146,7 +148,8 @@ def main(given: Sequence[str] | None = None) -> int:
     if played and played.violations:
         click.echo(f"chaos: the logs of this run are in {logs}", err=True)
         return 1
-    shutil.rmtree(logs)
+    if not asked.logs:
+        shutil.rmtree(logs)
     return 0 if haunted is None or haunted.ok else 1
 
 

@@ -99,6 +99,6 @@ def test_several_reapers_at_once_reap_each_row_once_whatever_their_clocks_say(
         stage.fleet.start(name="reaper", clock_ahead=3600.0 * (-hours if hours % 2 else hours))
 
     stage.rest()
-    reaped = stage.column("SELECT token::text FROM attempts WHERE outcome = 'stalled'")
-    assert {token for *_, token in lost} <= set(reaped)
-    assert len(reaped) == len(set(reaped))
+    stalled = stage.column("SELECT (row_id, token)::text FROM attempts WHERE outcome = 'stalled'")
+    assert {f"({row_id},{token})" for _, row_id, token in lost} <= set(stalled)
+    assert len(stalled) == len(set(stalled))

@@ -92,7 +92,7 @@ def shown(default: Any) -> str:
     if default is None or default == ():
         return UNSET
     if isinstance(default, timedelta):
-        return f"{default.total_seconds():g}"
+        return f"{default.total_seconds():.12g}"
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from backend.db import Sessions
-from backend.queue import control, leases, reasons
+from backend.queue import control, leases, reasons, situation
 from backend.queue.explain import Explanation, explain
 from backend.queue.fleet import Worker
 from backend.queue.lifecycle import FAILURES, Meaning, Queue
@@ -284,7 +284,7 @@ def test_blocked_is_a_row_that_an_open_transaction_has_locked(
     with engine.begin() as other:
         pid = other.scalar(text("SELECT pg_backend_pid() FROM probe FOR UPDATE"))
         assert ask(row_id).reason == ("stalled" if held else "next")  # ours lock, too, for a moment
-        monkeypatch.setattr(reasons, "LOCKED", 0.0)
+        monkeypatch.setattr(situation, "LOCKED", 0.0)
         found = ask(row_id)
         assert rows.claim() == []
         assert rows.reap() == []

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -15,8 +16,11 @@ from sqlalchemy.schema import CreateTable
 from backend.db import Base, make_engine, table_of
 from backend.queue import control, gauges, leases, overview, reaper
 from backend.queue.claimable import Claimable, Fair, Partitioned
+from backend.queue.doctor import CHECKS, Limits, examine
+from backend.queue.explain import explain
 from backend.queue.leases import Lease, Marks
 from backend.queue.lifecycle import Queue, Stage
+from backend.queue.situation import COUNTED
 from tests.conftest import CreateDatabase
 from tests.integration.queue.conftest import PROBES
 from tests.integration.queue.ledger import MOMENT, horizons
@@ -123,7 +127,8 @@ def plans(engine: Engine, work: Callable[[Session], Any]) -> list[Plan]:
     sent: list[tuple[str, Any]] = []
 
     def capture(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        sent.append((statement, parameters))
+        if statement.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "WITH")):
+            sent.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", capture)
     try:
@@ -314,7 +319,7 @@ def test_counting_a_queue_never_reads_its_finished_rows(deep: Engine) -> None:
 
 def test_counts_for_metrics_look_at_the_rows_they_count_only(deep: Engine) -> None:
     for number in (gauges.holding, gauges.suspects, gauges.dead):
-        assert_in_proportion(plans(deep, lambda s, number=number: number(s, PLAIN)), FEW)
+        assert_in_proportion(plans(deep, partial(number, queue=PLAIN)), FEW)
 
 
 def test_a_count_of_a_queue_is_right(deep: Engine) -> None:
@@ -381,3 +386,43 @@ def test_with_marks_a_claim_does_not_walk_over_what_ended_while_an_old_transacti
 
     assert buffers(from_the_front) > gone
     assert_in_proportion(from_the_marks, 10)
+
+
+def touched(plan: Plan) -> int:
+    """Rows of large tables that were read, kept or not; none of them was read whole."""
+    rows = 0
+    for node in nodes(plan):
+        if node.get("Relation Name") == "depot" or "Index" in node["Node Type"]:
+            assert node["Node Type"] != "Seq Scan", node
+            removed = node.get("Rows Removed by Filter", 0)
+            rows += (node["Actual Rows"] + removed) * node["Actual Loops"]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("queue", "newest", "oldest"),
+    [
+        (PLAIN, MILLION + 1, 2 * MILLION),
+        (PARTED, 2 * MILLION + 1, 2 * MILLION + MILLION // 10),
+        (FAIR, 2 * MILLION + MILLION // 10 + 1, 2 * MILLION + MILLION // 5),
+    ],
+    ids=["plain", "parted", "fair"],
+)
+def test_an_explanation_counts_a_bounded_number_of_rows(
+    deep: Engine, queue: Queue, newest: int, oldest: int
+) -> None:
+    for row_id in (1, newest, oldest):
+        found = plans(deep, partial(explain, queue=queue, row_id=row_id))
+        assert found
+        for plan in found:
+            assert touched(plan) <= 2 * (COUNTED + 1) + 100, plan
+
+
+def test_an_examination_looks_at_the_ends_of_large_tables_only(deep: Engine) -> None:
+    limits = Limits(rows=1000, lines=1000)
+    queues = (PLAIN, PARTED, FAIR)
+    found = plans(deep, partial(examine, queues=queues, limits=limits))
+
+    assert len(found) > len(CHECKS)
+    for plan in found:
+        assert touched(plan) <= 3 * limits.rows + 2 * FEW + 100, plan

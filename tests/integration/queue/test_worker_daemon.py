@@ -266,7 +266,8 @@ def test_a_hint_makes_an_idle_worker_look_at_once(rows: Rows, start: Start, engi
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
     )
-    with engine.connect() as connection:
+    # One transaction sees one state of pg_stat_activity, however long it lasts.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         eventually(lambda: connection.scalar(listening))
     notifier = Notifier(engine)
     rows.one()

@@ -107,6 +107,19 @@ def test_what_an_error_means_for_its_row(
 
 
 @pytest.mark.parametrize(
+    ("attempts", "rewinds", "failure"),
+    [(1, 0, None), (1, 2, None), (1, 3, "exhausted"), (3, 0, None), (4, 0, "exhausted")],
+)
+def test_a_rewind_exhausts_a_row_by_its_attempts_and_by_its_rewinds(
+    attempts: int, rewinds: int, failure: str | None
+) -> None:
+    settlement = leases.rewound(lease(attempts=attempts, rewinds=rewinds), "gone")
+
+    assert (settlement.failure, settlement.error) == (failure, "gone")
+    assert settlement.restart is (failure is None)
+
+
+@pytest.mark.parametrize(
     ("stalls", "outcome", "failure", "after"),
     [(0, "died", None, 1), (1, "died", None, 2), (2, "failed", "poison", 0)],
 )
