@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import ChainMap
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from backend.db import make_sessions
 from backend.queue import fleet, leases
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
+from backend.queue.pipeline import Pipeline
 from backend.queue.wake import Listener, Notifier
 from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
@@ -81,7 +83,7 @@ class Daemon:
         )  # fmt: skip
         self._retention = Retention(transactions=self._transactions, keep=policy.retention)
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
-        self._observe()
+        self._observe(pipelines)
 
     def _producer(self, assignment: Assignment) -> Producer:
         executor = Executor(
@@ -95,13 +97,15 @@ class Daemon:
             partitions=assignment.partitions, became_ready=self._became_ready,
         )  # fmt: skip
 
-    def _observe(self) -> None:
+    def _observe(self, pipelines: Sequence[Pipeline]) -> None:
         """What is not counted as it happens but looked up when somebody asks."""
         for one in self._producers:
             self.metrics.watch_queue(
                 one.queue.name, held=partial(self._held.count, one.queue), capacity=one.capacity
             )
         self.metrics.watch_worker(silence=lambda: self.silence, draining=lambda: self.draining)
+        breakers = [pipeline.breakers for pipeline in pipelines]
+        self.metrics.watch_breakers(lambda: dict(ChainMap(*(b.states() for b in breakers))))
 
     def _heard(self, queue: str) -> None:
         self.metrics.heard()

@@ -163,6 +163,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+    request_queue_size = 64
     # A second worker on this port would take half of the scrapes.
     allow_reuse_port = False
 

@@ -149,6 +149,9 @@ class Breaker:
             if refused is not None:
                 raise refused from error
             raise
+        except CircuitOpen:  # of another host, before this one was asked
+            self._hand_back(turn)
+            raise
         except Exception:
             self._answered(turn)
             raise

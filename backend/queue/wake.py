@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 CHANNEL: Final = "lockkeeper_ready"
 TRAIL: Final = 0.05  # seconds between two notifications of one process
 LOOK: Final = 1.0  # seconds between two looks of a listener that hears nothing
+NOTIFY: Final = text("SELECT pg_notify(:channel, :queue)")
 
 log = structlog.get_logger(__name__)
 
@@ -69,10 +70,7 @@ class Notifier:
             with self._engine.connect() as connection:
                 connection.execution_options(isolation_level="AUTOCOMMIT")
                 for queue in sorted(queues):
-                    connection.execute(
-                        text("SELECT pg_notify(:channel, :queue)"),
-                        {"channel": CHANNEL, "queue": queue},
-                    )
+                    connection.execute(NOTIFY, {"channel": CHANNEL, "queue": queue})
         except SQLAlchemyError as error:
             log.warning("notify.failed", error=type(error).__name__)
 
@@ -127,13 +125,13 @@ class Listener:
             with connection.cursor() as cursor, selectors.DefaultSelector() as selector:
                 cursor.execute(f"LISTEN {CHANNEL}")
                 selector.register(connection, selectors.EVENT_READ)
-                self._hear(connection, cursor, selector)
+                self._hear(connection, selector)
         except psycopg2.Error as error:
             raise OSError(str(error)) from error
         finally:
             raw.invalidate()
 
-    def _hear(self, connection: Any, cursor: Any, selector: selectors.BaseSelector) -> None:
+    def _hear(self, connection: Any, selector: selectors.BaseSelector) -> None:
         """Pass hints on, until told to stop or the connection turns out to be deaf."""
         canary = f"canary {id(self)}"
         silent_since, asked = time.monotonic(), False
@@ -152,5 +150,12 @@ class Listener:
                     log.warning("listener.deaf", silent_s=round(2 * self._canary))
                     self._lost()
                     return
-                cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, canary))
+                self._ask(canary)
                 silent_since, asked = time.monotonic(), True
+
+    def _ask(self, canary: str) -> None:
+        """On a connection made for it: a deaf one would take the question and never answer."""
+        with self._engine.connect() as asking:
+            asking.execution_options(isolation_level="AUTOCOMMIT")
+            asking.execute(NOTIFY, {"channel": CHANNEL, "queue": canary})
+            asking.invalidate()

@@ -7,9 +7,9 @@ from typing import Final
 from tests.chaos.fleet import HeldRow
 
 DEFINITION: Final = (
-    "from the fault, or from the server's return after an outage, until the last row"
-    " that the victim held then was done, ready, or held by another; a fault that found"
-    " nothing held is not counted"
+    "from the fault, or the server's last return from an outage, until the last row that the"
+    " victim held then was done, ready, or held by another; a fault that found nothing held is"
+    " not counted"
 )
 
 
@@ -34,9 +34,9 @@ class Recoveries:
             self._open.append(_Loss(victim, set(held), since))
 
     def server_is_back(self, now: float) -> None:
+        """Whatever was lost before, nobody could have taken it back while the server was away."""
         for loss in self._open:
-            if loss.since is None:
-                loss.since = now
+            loss.since = now
 
     def look(self, held: Collection[HeldRow], now: float) -> list[str]:
         """What has recovered since the last look, in words.

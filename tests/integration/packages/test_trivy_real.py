@@ -150,5 +150,5 @@ def test_it_says_that_its_server_is_down_in_words_that_open_the_breaker(tmp_path
         TRIVY, tmp_path / "cache", server_url=f"http://{server}", timeout=timedelta(seconds=60),
         breakers=Breakers(Rules(failures=1)),
     )  # fmt: skip
-    with pytest.raises(CircuitOpen, match="its server failed: twirp error .*refused"):
+    with pytest.raises(CircuitOpen, match=r"its server failed: twirp error .*refused"):
         trivy.scan([Component(name="demo", version="1.0.0")], None)

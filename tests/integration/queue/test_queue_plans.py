@@ -26,9 +26,8 @@ from tests.integration.queue.conftest import PROBES
 from tests.integration.queue.ledger import MOMENT, horizons
 from tests.integration.queue.probe_workload import PARCEL
 
-# The deep database is filled once, by the one process that runs these tests: in ten seconds of a
-# processor that does nothing else.
-pytestmark = [pytest.mark.xdist_group("deep"), pytest.mark.timeout(400)]
+# Filling the deep database takes eight seconds of a processor that does nothing else.
+pytestmark = pytest.mark.timeout(400)
 
 PLAIN: Final = Queue(
     name="plain",

@@ -99,25 +99,21 @@ def test_a_listener_wakes_on_a_hint_and_survives_the_loss_of_its_connection(
 
 
 def test_a_listener_that_hears_itself_stays_and_one_that_is_deaf_listens_again(
-    engine: Engine, listening_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, database_url: str, listening_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener = Listener(listening_engine, Heard(), canary=1.0)
+    listener = Listener(listening_engine, Heard(), canary=0.5)
     listener.start()
     (first,) = eventually(lambda: listeners(engine))
-    asked = text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND query LIKE '%pg_notify%'")
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        eventually(lambda: connection.scalar(asked, {"pid": first}))
-        assert connection.scalar(
-            text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid"), {"pid": first}
-        )
+    dsn = database_url.replace("postgresql+psycopg2", "postgresql")
+    with closing(psycopg2.connect(dsn)) as overhearing:
+        overhearing.autocommit = True
+        overhearing.cursor().execute(f"LISTEN {CHANNEL}")
+        while len(overhearing.notifies) < 2:  # the second question: the first one was answered
+            assert selecting.select([overhearing], [], [], 10)[0]
+            overhearing.poll()
+    assert listeners(engine) == [first]
     # Its own hints go astray from now on.
     monkeypatch.setattr("backend.queue.wake.CHANNEL", "another_channel")
 
-    eventually(lambda: [pid for pid in sessions_of(engine, "listener under test") if pid != first])
+    eventually(lambda: [pid for pid in listeners(engine) if pid != first])
     listener.stop()
-
-
-def sessions_of(engine: Engine, name: str) -> list[int]:
-    statement = text("SELECT pid FROM pg_stat_activity WHERE application_name = :name")
-    with engine.connect() as connection:
-        return list(connection.scalars(statement, {"name": name}))

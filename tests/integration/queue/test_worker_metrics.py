@@ -8,26 +8,31 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel, RootModel
 from sqlalchemy import Engine, text
 
 from backend.db import Sessions, make_engine
 from backend.queue import control
-from backend.queue.pipeline import Done, Pipeline, Reject, Step
+from backend.queue.breaker import Breakers, CircuitOpen, Rules
+from backend.queue.pipeline import Done, Isolation, Pipeline, Reject, Step
 from backend.queue.retry import Died, Permanent, TimedOut, Transient
 from backend.queue.wake import Notifier
 from backend.settings import SettingsError
 from tests.conftest import REPOSITORY
+from tests.integration.queue import lone_worker
 from tests.integration.queue.ledger import Rows, eventually
 from tests.integration.queue.probe_workload import PARCEL
-from workers import health, reaping
+from workers import health, reaping, suspects
 from workers.daemon import Assignment, Daemon, Policy
 from workers.health import HealthServer, Probes, probes_of
+from workers.isolation import Children
 from workers.metrics import Metrics
 
 TTL = timedelta(seconds=2)
@@ -126,14 +131,31 @@ def test_rows_of_a_dead_worker_are_counted_as_reaped_and_the_third_stall_as_pois
     rows.add(PARCEL, 2)
     rows.claim(PARCEL, worker="dead", ttl=timedelta(milliseconds=1))
     rows.add(PARCEL, 1, stalls=2)
-    suspect = rows.claim_suspect(PARCEL, worker="dead")
-    assert suspect is not None
-    rows.expire(suspect.id, queue=PARCEL)
+    third = rows.claim_suspect(PARCEL, worker="dead")
+    assert third is not None
+    rows.expire(third.id, queue=PARCEL)
     daemon = start()
 
     eventually(lambda: value(daemon, "reaped_rows_total", queue="parcel") == 3)
     assert value(daemon, "poison_rows_total", queue="parcel") == 1
     eventually(lambda: attempts(daemon) == {("done", ""): 2})
+
+
+def test_suspects_that_ran_in_a_process_of_their_own_are_counted_here(
+    rows: Rows, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspects, "EVERY", 0.05)
+    url = engine.url.render_as_string(hide_password=False)
+    alone = [sys.executable, "-m", "tests.integration.queue.lone_worker", url]
+    rows.add(stalls=2, payload="kill")
+    rows.add(stalls=2)
+    daemon = Daemon(engine, engine, [Assignment(lone_worker.PIPELINE)], Policy(), alone=alone)
+    daemon.start()
+
+    eventually(lambda: sum(attempts(daemon).values()) == 2)
+    assert attempts(daemon) == {("failed", "poison"): 1, ("done", ""): 1}
+    assert value(daemon, "poison_rows_total", queue="probe") == 1
+    daemon.drain()
 
 
 def test_held_rows_are_those_that_run_and_a_cancelled_one_is_a_lost_lease(
@@ -311,21 +333,23 @@ def test_every_address_is_served_with_a_token() -> None:
     server.close()
 
 
-def test_breakers_are_shown_by_host_and_state() -> None:
-    metrics = Metrics([], version="1")
-    states = {"registry.example.test": "open"}
-    metrics.watch_breakers(lambda: states)
+def test_breakers_of_a_workers_pipelines_are_shown_by_host_and_state(engine: Engine) -> None:
+    pipeline, now = parcels(finish), [0.0]
+    rules = Rules(failures=1, clock=lambda: now[0], jitter=lambda: 0.0)
+    pipeline = replace(pipeline, breakers=Breakers(rules))
+    daemon = Daemon(engine, engine, [Assignment(pipeline)], Policy())
+    host = "registry.example.test"
 
     def shown() -> dict[str, float]:
-        return {
-            sample.labels["state"]: sample.value
-            for family in metrics.registry.collect()
-            for sample in family.samples
-            if sample.name == "lockkeeper_breaker_state"
-        }
+        states = ("closed", "half-open", "open")
+        return {state: value(daemon, "breaker_state", host=host, state=state) for state in states}
 
+    breaker = pipeline.breakers.of(host)
+    assert shown() == {"closed": 1, "half-open": 0, "open": 0}
+    with pytest.raises(CircuitOpen), breaker.guard(OSError):
+        raise OSError
     assert shown() == {"closed": 0, "half-open": 0, "open": 1}
-    states["registry.example.test"] = "half-open"
+    now[0] += rules.shortest.total_seconds()
     assert shown() == {"closed": 0, "half-open": 1, "open": 0}
 
 
@@ -343,3 +367,29 @@ def test_a_worker_whose_port_is_taken_says_so_in_one_line_and_ends_with_two(
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert f"127.0.0.1:{port}" in done.stderr
+
+
+class Answer(BaseModel):
+    value: int
+
+
+def test_children_are_counted_by_what_became_of_them() -> None:
+    metrics, mebibyte = Metrics([], version="1"), 2**20
+    children = Children(1, happened=metrics.child)
+    source = RootModel[str]("{'value': 6 * 7}")
+
+    def run(memory: int, *, fresh: bool = False) -> None:
+        step = Step("inspect", eval, isolation=Isolation.PROCESS, result=Answer, memory=memory)
+        children.run(step, source, started=lambda: None, fresh=fresh)
+
+    run(256 * mebibyte)
+    run(256 * mebibyte)  # in the same one
+    run(128 * mebibyte)
+    run(128 * mebibyte, fresh=True)
+    children.close()
+
+    counted = {
+        event: metrics.registry.get_sample_value("lockkeeper_children_total", {"event": event})
+        for event in ("started", "replaced", "recycled", "closed", "killed")
+    }
+    assert counted == {"started": 3, "replaced": 1, "recycled": 1, "closed": 1, "killed": None}

@@ -120,7 +120,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(
     with store.writer() as writer:
         writer.write(CONTENT)
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(ContentUnavailable, match="^the package cache is full: "):
+        with pytest.raises(ContentUnavailable, match=r"^the package cache is full: "):
             writer.commit()
     assert leftovers(store) == []
     assert not store.path(SHA512).exists()

@@ -241,12 +241,17 @@ def test_a_probe_that_is_answered_closes_it(world: World, answer: Exception | No
     assert isinstance(world.fail(FAILURES - 1), Down)
 
 
+@pytest.mark.parametrize(
+    "cut_short",
+    [KeyboardInterrupt(), CircuitOpen("another", host="another", retry_after=SHORTEST)],
+    ids=["stopped", "another-host-refused"],
+)
 def test_a_probe_that_is_cut_short_says_nothing_and_the_next_caller_is_the_probe(
-    world: World,
+    world: World, cut_short: BaseException
 ) -> None:
     world.opened().later(SHORTEST)
-    with pytest.raises(KeyboardInterrupt):
-        world.ask(KeyboardInterrupt())
+    with pytest.raises(type(cut_short)):
+        world.ask(cut_short)
     assert world.state == "half-open"
     world.ask()
     assert world.state == "closed"

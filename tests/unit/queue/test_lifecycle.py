@@ -52,6 +52,11 @@ def test_no_word_of_a_declared_queue_means_two_things(declared: Queue) -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("declared", queues(), ids=lambda q: q.name)
+def test_every_word_in_which_a_row_rests_is_explained_to_people(declared: Queue) -> None:
+    assert {declared.done, *declared.resting} <= set(declared.meaning) <= set(declared.words)
+
+
 def run(_snapshot: Any, _tools: Any) -> Done:
     return Done()
 
