@@ -9,6 +9,7 @@ Exit codes: 0 the row was settled or released, or there was none; 2 a setting is
 
 import os
 import resource
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from workers.executor import Executor
 from workers.heartbeat import Heartbeat
 from workers.held import Held
 from workers.isolation import Children
-from workers.main import Signals, policy_of, served
+from workers.main import policy_of, served
 from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -116,10 +117,22 @@ def _work(executor: Executor, transactions: Transactions, lease: Lease) -> None:
         log.warning("settle.failed", queue=lease.queue.name, row_id=lease.id)
 
 
+def told_to_stop() -> threading.Event:
+    """Set by SIGTERM or SIGINT, however often.
+
+    A supervisor or a terminal tells all processes at once, and our worker tells us again: to end
+    at the second signal, as a worker does, would convict the row.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
 def main(arguments: Sequence[str]) -> int:
     queue, token, name, *partitions = arguments
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signals = Signals()
+    stop = told_to_stop()
     try:
         settings = Settings.load()
         logs.configure(level=settings.log_level, log_format=settings.log_format)
@@ -129,9 +142,7 @@ def main(arguments: Sequence[str]) -> int:
         log.error("worker.refused", reason=str(error))  # noqa: TRY400 - one line, no traceback
         return 2
     assignment = Assignment(found.pipeline, partitions or None)
-    run_alone(
-        engine, assignment, policy_of(settings), name=name, token=UUID(token), stop=signals.stop
-    )
+    run_alone(engine, assignment, policy_of(settings), name=name, token=UUID(token), stop=stop)
     return 0
 
 

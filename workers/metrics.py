@@ -1,5 +1,6 @@
 """What one worker counts, for Prometheus; ``docs/metrics.md`` says what each metric means."""
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -112,16 +113,16 @@ class Metrics:
             return
         queue = settlements[0].lease.queue.name
         self._batch.labels(queue).observe(len(settlements))
-        for settlement in settlements:
-            self.attempt(queue, settlement.outcome, settlement.failure)
+        for (outcome, failure), times in Tally((s.outcome, s.failure) for s in settlements).items():
+            self.attempt(queue, outcome, failure, times)
 
-    def attempt(self, queue: str, outcome: str, failure: str | None) -> None:
-        """One more attempt ended so, and history says so."""
-        self._attempts.labels(queue, outcome, failure or "").inc()
+    def attempt(self, queue: str, outcome: str, failure: str | None, times: int = 1) -> None:
+        """So many more attempts ended so, and history says so."""
+        self._attempts.labels(queue, outcome, failure or "").inc(times)
         if outcome in COME_AGAIN:
-            self._retries.labels(queue).inc()
+            self._retries.labels(queue).inc(times)
         if failure == "poison":
-            self._poison.labels(queue).inc()
+            self._poison.labels(queue).inc(times)
 
     def stepped(self, queue: str, step: str, seconds: float) -> None:
         self._step.labels(queue, step).observe(seconds)

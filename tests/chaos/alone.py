@@ -12,19 +12,18 @@ from backend.db import make_engine
 from tests.chaos.points import Points
 from tests.chaos.worker import Options
 from tests.chaos.workload import QUEUES, pipelines
-from workers.alone import run_alone
+from workers.alone import run_alone, told_to_stop
 from workers.assignment import Assignment
-from workers.main import Signals
 
 
 def main(url: str, said: str, queue: str, token: str, name: str) -> None:
-    signals = Signals()
+    stop = told_to_stop()
     logs.configure()
     engine = make_engine(url, pool_size=4, application_name=name)
     Points(QUEUES, lambda _point, _act: None).install(engine)  # for the proxy: it sets no trap
     (found,) = [pipeline for pipeline in pipelines() if pipeline.queue.name == queue]
     policy = Options.model_validate_json(said).policy()
-    run_alone(engine, Assignment(found), policy, name=name, token=UUID(token), stop=signals.stop)
+    run_alone(engine, Assignment(found), policy, name=name, token=UUID(token), stop=stop)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """Connections that break when it hurts most, go silent, or lead through a pooler."""
 
+from collections.abc import Iterator
+
+import pytest
+
 from backend.db import make_engine
 from backend.queue.wake import Listener, Notifier
 from tests.chaos.points import marker
@@ -24,23 +28,37 @@ def test_a_write_whose_outcome_is_unknown_is_made_once_and_nobody_is_blamed(stag
     assert stage.outcomes() == {"done": 2 * 10 * len(CUTS)}
 
 
-def test_a_listener_that_was_dropped_silently_is_noticed_and_replaced(stage: Stage) -> None:
-    heard: list[str] = []
+@pytest.fixture
+def way(stage: Stage) -> Iterator[Proxy]:
+    """A way to the server of its own, for what is no worker process."""
     with Proxy(stage.server.port) as proxy:
-        listening = make_engine(stage.server.url_through(proxy.port), application_name="listener")
-        listener = Listener(listening, heard.append, canary=0.2)
-        listener.start()
-        eventually(lambda: listens(stage))
-        assert eventually(proxy.deafen) == 1
-        deaf = set(listens(stage))
-        eventually(lambda: set(listens(stage)) - deaf, within=10)
-        notifier = Notifier(stage.engine)
-        notifier.ready("chaos_ledger")
+        yield proxy
 
-        eventually(lambda: "chaos_ledger" in heard)
-        notifier.close()
-        listener.stop()
-        listening.dispose()
+
+@pytest.fixture
+def heard(stage: Stage, way: Proxy) -> Iterator[list[str]]:
+    """What a listener with a connection through ``way`` hears."""
+    engine = make_engine(stage.server.url_through(way.port), application_name="listener")
+    hints: list[str] = []
+    listener = Listener(engine, hints.append, canary=0.2)
+    listener.start()
+    yield hints
+    listener.stop()
+    engine.dispose()
+
+
+def test_a_listener_that_was_dropped_silently_is_noticed_and_replaced(
+    stage: Stage, way: Proxy, heard: list[str]
+) -> None:
+    eventually(lambda: listens(stage))
+    assert eventually(way.deafen) == 1
+    deaf = set(listens(stage))
+
+    eventually(lambda: set(listens(stage)) - deaf, within=10)
+    notifier = Notifier(stage.engine)
+    notifier.ready("chaos_ledger")
+    eventually(lambda: "chaos_ledger" in heard)
+    notifier.close()
 
 
 def listens(stage: Stage) -> list[int]:

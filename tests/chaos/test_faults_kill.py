@@ -7,9 +7,7 @@ from tests.chaos.stage import TTL, Stage, eventually
 from tests.chaos.workload import CRATES
 
 CLAIM = ("claim:before", "claim:after", "claim:before-COMMIT", "claim:after-COMMIT")
-COMMIT = (
-    "commit:before", "commit:after", "save:after", "commit:before-COMMIT", "commit:after-COMMIT",
-)  # fmt: skip
+COMMIT = ("commit:before", "commit:after", "commit:before-COMMIT", "commit:after-COMMIT")
 SETTLE = ("settle:before", "settle:after", "settle:before-COMMIT", "settle:after-COMMIT")
 REAP = (
     "reaper_lock:after", "reap:before", "reap:after", "reap:before-COMMIT", "reap:after-COMMIT",

@@ -12,8 +12,7 @@ SETTLE: Final = "integration/queue/test_queue_settle.py"
 REAP: Final = "integration/queue/test_queue_reap.py"
 LOCKS: Final = "integration/queue/test_queue_locks.py"
 DAEMON: Final = "integration/queue/test_worker_daemon.py"
-CONTROL: Final = "integration/queue/test_queue_control.py"
-FAIRNESS: Final = "integration/queue/test_queue_fairness.py"
+KILLS: Final = "chaos/test_faults_kill.py"
 
 HOLDING: Final = "backend/queue/sql/holding.py"
 CLAIMING: Final = "backend/queue/sql/claiming.py"
@@ -21,10 +20,11 @@ ENDING: Final = "backend/queue/sql/ending.py"
 LEASES: Final = "backend/queue/leases.py"
 SETTLEMENTS: Final = "backend/queue/settlements.py"
 DATABASE: Final = "backend/db.py"
-HELD: Final = "workers/held.py"
+FLEET: Final = "backend/queue/fleet.py"
 EXECUTOR: Final = "workers/executor.py"
 PRODUCER: Final = "workers/producer.py"
-DAEMON_CODE: Final = "workers/daemon.py"
+REAPING: Final = "workers/reaping.py"
+WORKER: Final = "workers/daemon.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ FENCES: Final = (
     ),
     Mutant(
         "no adoption after a claim without an answer", PRODUCER,
-        "leases.adopt(session, self.queue, token) if next(tries) else []",
+        "leases.adopt(session, self.queue, token) if again else []",
         "[]",
         (f"{DAEMON}:hears_no_answer",),
     ),
@@ -245,7 +245,7 @@ STALLS: Final = (
     Mutant(
         "reap of living leases", ENDING,
         "or_(q.c.lease_expires_at < CLOCK, ",
-        "or_(q.c.lease_expires_at < CLOCK + timedelta(hours=1), ",
+        "or_(q.c.lease_expires_at.is_not(None), ",
         (f"{REAP}:living",),
     ),
     Mutant(
@@ -304,6 +304,12 @@ STALLS: Final = (
         (f"{CLAIM}:suspect",),
     ),
     Mutant(
+        "innocent rows among the suspects", CLAIMING,
+        "rows.c.stalls >= literal(SUSPECT_STALLS, literal_execute=True)",
+        "rows.c.stalls >= 0",
+        (f"{CLAIM}:suspect",),
+    ),
+    Mutant(
         "a commit clears no stall", HOLDING,
         "            stalls=0,\n",
         "",
@@ -317,4 +323,55 @@ STALLS: Final = (
     ),
 )  # fmt: skip
 
-MUTANTS: Final = (*FENCES, *LOCKING, *STALLS)
+FREEZES: Final = (
+    Mutant(
+        "anybody may judge", ENDING,
+        "            may_judge(),\n",
+        "",
+        (f"{REAP}:steady_contact",),
+    ),
+    Mutant(
+        "who has just come back may judge", ENDING,
+        "            Worker.steady_since < CLOCK - ttl,\n",
+        "",
+        (f"{REAP}:steady_contact",),
+    ),
+    Mutant(
+        "who is late may judge", ENDING,
+        '            Worker.heartbeat_at > CLOCK - bindparam("late", type_=Interval),\n',
+        "",
+        (f"{REAP}:steady_contact",),
+    ),
+    Mutant(
+        "a late beat is as good as one in time", FLEET,
+        "steady = case((in_time, Worker.steady_since), else_=func.clock_timestamp())",
+        "steady = case((in_time, Worker.steady_since), else_=Worker.steady_since)",
+        (f"{REAP}:steady_contact",),
+    ),
+    Mutant(
+        "a worker reaps in nobody's name", REAPING,
+        "worker=self._worker",
+        "worker=None",
+        (f"{DAEMON}:judges",),
+    ),
+    Mutant(
+        "a frozen transaction keeps its locks", DATABASE,
+        'f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds};"',
+        'f"SET LOCAL idle_in_transaction_session_timeout = 0; "',
+        (f"{FENCE}:freezes",),
+    ),
+    Mutant(
+        "a statement may take for ever", DATABASE,
+        'f" SET LOCAL statement_timeout = {milliseconds}"',
+        '" SET LOCAL statement_timeout = 0"',
+        (f"{FENCE}:cancelled_after",),
+    ),
+    Mutant(
+        "a worker's transactions have no limits", WORKER,
+        "make_sessions(engine, limit=policy.ttl)",
+        "make_sessions(engine)",
+        (f"{KILLS}:frozen",),
+    ),
+)  # fmt: skip
+
+MUTANTS: Final = (*FENCES, *LOCKING, *STALLS, *FREEZES)

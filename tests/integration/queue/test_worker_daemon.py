@@ -22,7 +22,7 @@ from backend.queue.retry import Permanent, Transient
 from backend.queue.wake import Notifier
 from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import PARCEL, PROBE, effects, save
-from workers import producer
+from workers import producer, reaping
 from workers.daemon import Assignment, Daemon, Policy
 
 TTL = timedelta(seconds=2)
@@ -258,6 +258,20 @@ def test_rows_of_a_dead_worker_are_taken_over(rows: Rows, start: Start, ledger: 
     assert time.monotonic() - began < 8
     assert ledger() == exactly_once(added)
     assert Counter(rows.outcomes()) == {"stalled": 5, "done": 5}
+
+
+def test_a_worker_judges_others_only_after_one_lease_time_of_its_own(
+    rows: Rows, start: Start, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaping, "EVERY", 0.05)
+    rows.one()
+    rows.claim(worker="dead", ttl=timedelta(milliseconds=1))
+    with engine.connect() as connection:
+        started_at = connection.scalar(text("SELECT clock_timestamp()"))
+    start(two_stages(), ttl=timedelta(seconds=1))
+
+    eventually(lambda: "stalled" in rows.outcomes())
+    assert rows.history()[0].ended_at - started_at >= timedelta(seconds=1)
 
 
 def test_a_hint_makes_an_idle_worker_look_at_once(rows: Rows, start: Start, engine: Engine) -> None:
