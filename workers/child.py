@@ -28,7 +28,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import IO, Any, BinaryIO, Final, NoReturn
 
 from backend.queue.confinement import (
     MAX_OPEN_FILES,
@@ -67,10 +67,10 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     Raises:
         MemoryError: a limit was reached; so does an OSError with EFBIG.
     """
-    os.chdir(task["scratch"])
     tempfile.tempdir = task["scratch"]
     allow_processor_time(task["seconds"])
     try:
+        os.chdir(task["scratch"])
         soft_limit(task["seconds"] * SOFT)
         module, _, name = task["target"].partition(":")
         function = getattr(importlib.import_module(module), name)
@@ -113,13 +113,19 @@ class Zygote:
             task = json.loads(tasks.read(*LENGTH.unpack(length)))
             # The step's code is ours: imported here, it is there for all rows to come.
             importlib.import_module(task["target"].partition(":")[0])
-            send(answers, self._forked(task))
+            try:
+                printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _forked
+            except OSError as error:  # a full disk is not the row's doing
+                full = f"no room for a step's output: {error.strerror}"
+                send(answers, json.dumps({"transient": full}).encode())
+            else:
+                send(answers, self._forked(task, printed))
 
-    def _forked(self, task: dict[str, Any]) -> bytes:
+    def _forked(self, task: dict[str, Any], printed: IO[bytes]) -> bytes:
         """What a fork answers; nothing that it started, or left in memory, stays."""
         began = time.monotonic()
         ours, theirs = os.pipe()
-        with tempfile.TemporaryFile() as printed, os.fdopen(ours, "rb") as pipe:
+        with printed, os.fdopen(ours, "rb") as pipe:
             pid = os.fork()
             if pid == 0:
                 _be_the_fork(task, theirs, printed.fileno())

@@ -12,7 +12,7 @@ from tests.chaos.server import Server
 from tests.chaos.stage import Stage
 from tests.conftest import open_directory
 
-EMPTY = "TRUNCATE chaos_ledger, chaos_crates, chaos_bookings, attempts, workers RESTART IDENTITY"
+TABLES = "chaos_ledger, chaos_crates, chaos_bookings, attempts, workers, queue_pauses"
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def chaos_server(_environment_of_a_stranger: None) -> Iterator[Server]:
 def stage(chaos_server: Server, tmp_path: Path) -> Iterator[Stage]:
     engine = make_engine(chaos_server.url, application_name="stage")
     with engine.begin() as connection:
-        connection.execute(text(EMPTY))
+        connection.execute(text(f"TRUNCATE {TABLES} RESTART IDENTITY"))
     with Fleet(chaos_server, tmp_path) as fleet:
         yield Stage(chaos_server, fleet, engine)
     engine.dispose()

@@ -3,11 +3,14 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine, insert, select, text
+from sqlalchemy.orm import Session
 
+from backend.queue import control
 from backend.queue.attempts import Attempt
 from backend.queue.lifecycle import Queue
 from tests.chaos.fleet import ChaosWorker, Fleet, held_by
@@ -60,6 +63,17 @@ class Stage:
     def holding(self, worker: ChaosWorker) -> set[tuple[str, int, str]]:
         """The same, once it holds anything."""
         return eventually(lambda: self.held(worker))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nobody claims meanwhile."""
+        for queue in QUEUES:
+            with Session(self.engine) as session, session.begin():
+                control.pause(session, queue, by="the stage")
+        yield
+        for queue in QUEUES:
+            with Session(self.engine) as session, session.begin():
+                control.resume(session, queue)
 
     def rest(self, within: float = 30.0) -> None:
         """Until every row has ended; then nothing that was promised may be broken."""
