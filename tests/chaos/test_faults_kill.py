@@ -41,7 +41,7 @@ def test_a_worker_killed_between_any_two_statements_loses_and_doubles_nothing(
 
 
 def test_a_worker_that_wakes_up_past_its_lease_writes_nothing_and_works_on(stage: Stage) -> None:
-    stage.add(20, kind="slow")
+    stage.add(8, kind="slow")
     (zombie,) = stage.start()
     lost = stage.holding(zombie)
     zombie.stop()
@@ -76,7 +76,7 @@ def test_a_worker_frozen_between_fence_and_commit_pins_its_row_for_one_lease_tim
 def test_a_killed_workers_rows_are_ready_again_within_twenty_seconds_at_the_default_lease(
     stage: Stage,
 ) -> None:
-    stage.add(30, kind="slow")
+    stage.add(12, kind="slow")
     victim, _survivor = stage.start(2, ttl=12.0)
     lost = stage.holding(victim)
     victim.kill()
@@ -88,8 +88,8 @@ def test_a_killed_workers_rows_are_ready_again_within_twenty_seconds_at_the_defa
 def test_several_reapers_at_once_reap_each_row_once_whatever_their_clocks_say(
     stage: Stage, reapers: int
 ) -> None:
-    stage.add(40, kind="slow")
-    victims = stage.start(2, concurrency=8)
+    stage.add(12, kind="slow")
+    victims = stage.start(2)
     lost = set[tuple[str, int, str]]().union(*(stage.holding(victim) for victim in victims))
     for victim in victims:
         victim.stop()

@@ -45,7 +45,7 @@ def test_a_server_that_crashes_or_restarts_loses_and_doubles_nothing(stage: Stag
 
 
 def test_an_outage_longer_than_the_lease_is_nobodys_stall(stage: Stage) -> None:
-    stage.add(40, kind="slow")
+    stage.add(12, kind="slow")
     workers = stage.start(2)
     for worker in workers:
         stage.holding(worker)
@@ -58,7 +58,7 @@ def test_an_outage_longer_than_the_lease_is_nobodys_stall(stage: Stage) -> None:
 
 
 def test_a_server_that_freezes_for_longer_than_the_lease_is_nobodys_stall(stage: Stage) -> None:
-    stage.add(40, kind="slow")
+    stage.add(12, kind="slow")
     workers = stage.start(2)
     for worker in workers:
         stage.holding(worker)
