@@ -7,6 +7,7 @@ from sqlalchemy import (
     ARRAY,
     Connection,
     Engine,
+    ExceptionContext,
     MetaData,
     Table,
     TableValuedAlias,
@@ -42,6 +43,9 @@ KEEPALIVES = {
 }
 
 
+IN_FAILED_TRANSACTION = "25P02"  # the server's code for whatever is asked of one
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar = {str: Text()}
@@ -64,7 +68,7 @@ def unnest(name: str, /, **columns: TypeEngine[Any]) -> TableValuedAlias:
 def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockkeeper") -> Engine:
     """An engine for ``url`` (driver named, see ``settings.psycopg2_url``); connects lazily."""
     connect_args: dict[str, Any] = {**KEEPALIVES, "application_name": application_name}
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -72,6 +76,15 @@ def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockk
         pool_pre_ping=True,
         connect_args=connect_args,
     )
+    event.listen(engine, "handle_error", _replace_if_left_in_failure)
+    return engine
+
+
+def _replace_if_left_in_failure(context: ExceptionContext) -> None:
+    """A COMMIT that times out may leave its transaction open; the driver takes it for ended."""
+    code = getattr(context.original_exception, "pgcode", None)
+    if context.is_pre_ping and code == IN_FAILED_TRANSACTION:
+        context.is_disconnect = True
 
 
 def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions:

@@ -53,6 +53,8 @@ def configure(*, level: str = "INFO", log_format: str = "human") -> None:
     root.setLevel(level.upper())
     # It prints the traceback of every malformed header a registry may send.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # It says at each start which database it is for, which is none of our events.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -34,6 +34,7 @@ from backend.settings import Settings
 
 JSON_LIMIT = 1024 * 1024  # bytes; a body is a command, documents come as files
 JSON = "application/json"
+_NOT_AN_OBJECT = "Input should be a JSON object"
 
 UploadedFile = Annotated[
     InstanceOf[FileStorage],
@@ -167,7 +168,9 @@ def _invalid(source: str, error: ValidationError) -> Malformed:
     errors = [
         {
             "place": ".".join([source, *(str(part)[: strictjson.SHOWN] for part in item["loc"])]),
-            "message": item["msg"].removeprefix("Value error, "),
+            "message": _NOT_AN_OBJECT
+            if item["type"] == "model_type"
+            else item["msg"].removeprefix("Value error, "),
         }
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]

@@ -8,11 +8,10 @@ Exit codes: 0 the row was settled or released, or there was none; 2 a setting is
 """
 
 import os
-import resource
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Final
@@ -20,11 +19,13 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend import logs
 from backend.db import make_engine, make_sessions
 from backend.queue import fleet, leases
+from backend.queue.confinement import limit_memory
 from backend.queue.leases import Lease
 from backend.settings import Settings, SettingsError
 from workers.assignment import Assignment, Policy, this_worker
@@ -69,21 +70,26 @@ def run_alone(
     """Work on one suspect of ``assignment``; released where ``stop`` comes and the grace ends."""
     queue = assignment.pipeline.queue
     over = threading.Event()
-    transactions = Transactions(make_sessions(engine, limit=policy.ttl), over)
+    sessions = make_sessions(engine, limit=policy.ttl)
+    transactions = Transactions(sessions, over)
     held, children = Held(), Children(1)
     metrics = Metrics([queue.name], version=version("lockkeeper"))
-    executor = Executor(
-        assignment.pipeline, transactions=transactions, held=held, children=children,
-        metrics=metrics,
-    )  # fmt: skip
     heartbeat = Heartbeat(
         [queue], this_worker(name, [queue.name]), transactions=transactions, held=held,
         ttl=policy.ttl, metrics=metrics,
     )  # fmt: skip
-    lease = transactions.run(
-        partial(take, assignment=assignment, worker=name, token=token, policy=policy),
-        doing="claim alone",
-    )
+    executor = Executor(
+        assignment.pipeline, transactions=transactions, held=held, children=children,
+        metrics=metrics, ttl=policy.ttl, beat=heartbeat.beat,
+    )  # fmt: skip
+    claiming = Transactions(sessions, stop)
+    try:
+        lease = claiming.run(
+            partial(take, assignment=assignment, worker=name, token=token, policy=policy),
+            doing="claim alone",
+        )
+    except Stopped:
+        return
     if lease is None:
         return
     log.info("suspect.begun", queue=queue.name, row_id=lease.id, worker=name)
@@ -93,16 +99,24 @@ def run_alone(
         target=_work, args=(executor, transactions, lease), name="suspect", daemon=True
     )
     worked.start()
-    while worked.is_alive() and not stop.is_set():
+    while worked.is_alive() and held.holds(lease) and not stop.is_set():
         worked.join(LOOK)
     worked.join(policy.grace.total_seconds())
     if worked.is_alive():
-        transactions.once(lambda session: leases.release(session, queue, [lease]))
+        _once(transactions, lambda session: leases.release(session, queue, held.of(queue)))
     heartbeat.stop()
     heartbeat.join(timeout=5)
-    transactions.once(lambda session: fleet.leave(session, name))
+    _once(transactions, lambda session: fleet.leave(session, name))
     over.set()
     children.close()
+
+
+def _once(transactions: Transactions, work: Callable[[Session], object]) -> None:
+    """That the database is away is not the row's doing: our worker does what is left to do."""
+    try:
+        transactions.once(work)
+    except SQLAlchemyError as error:
+        log.warning("suspect.left", error=type(error).__name__)
 
 
 def _work(executor: Executor, transactions: Transactions, lease: Lease) -> None:
@@ -118,20 +132,20 @@ def _work(executor: Executor, transactions: Transactions, lease: Lease) -> None:
 
 
 def told_to_stop() -> threading.Event:
-    """Set by SIGTERM or SIGINT, however often.
+    """Set by SIGTERM, SIGINT or the end of the terminal, however often.
 
     A supervisor or a terminal tells all processes at once, and our worker tells us again: to end
     at the second signal, as a worker does, would convict the row.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: stop.set())
     return stop
 
 
 def main(arguments: Sequence[str]) -> int:
     queue, token, name, *partitions = arguments
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    limit_memory(MEMORY)
     stop = told_to_stop()
     try:
         settings = Settings.load()

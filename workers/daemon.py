@@ -53,8 +53,20 @@ class Daemon:
         *,
         name: str | None = None,
         alone: Sequence[str] = (),
+        beat_engine: Engine | None = None,
     ) -> None:
-        """``alone`` is the command that runs one suspect; without it others must do that."""
+        """The worker of ``assignments``.
+
+        Args:
+            engine: for everything that is not named here.
+            listen_engine: to the server itself; a pooler in transaction mode cannot LISTEN.
+            assignments: what it serves.
+            policy: how.
+            name: of this worker, where it has been told one.
+            alone: the command that runs one suspect; without it others must do that.
+            beat_engine: for heartbeats alone. Steps that wait for a lock may have every
+                connection of ``engine``.
+        """
         self.name = worker_name(name)
         self._policy = policy
         self._stop = threading.Event()
@@ -64,14 +76,16 @@ class Daemon:
         self._transactions = Transactions(make_sessions(engine, limit=policy.ttl), self._stop)
         self._notifier = Notifier(engine)
         self._children = Children(policy.children, happened=self.metrics.child)
-        self._producers = [self._producer(assignment) for assignment in assignments]
         pipelines = [a.pipeline for a in assignments]
         me = this_worker(self.name, [p.queue.name for p in pipelines])
         self._heartbeat = Heartbeat(
             [p.queue for p in pipelines], me,
-            transactions=self._transactions, held=self._held, ttl=policy.ttl,
-            metrics=self.metrics,
+            transactions=Transactions(
+                make_sessions(beat_engine or engine, limit=policy.ttl), self._stop
+            ),
+            held=self._held, ttl=policy.ttl, metrics=self.metrics,
         )  # fmt: skip
+        self._producers = [self._producer(assignment) for assignment in assignments]
         self._reaper = Reaper(
             pipelines, worker=self.name, transactions=self._transactions,
             stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
@@ -79,7 +93,7 @@ class Daemon:
         )  # fmt: skip
         self._suspects = Suspects(
             assignments, alone, worker=self.name, transactions=self._transactions,
-            grace=policy.grace, became_ready=self._became_ready, metrics=self.metrics,
+            grace=policy.grace, metrics=self.metrics,
         )  # fmt: skip
         self._retention = Retention(transactions=self._transactions, keep=policy.retention)
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
@@ -89,6 +103,7 @@ class Daemon:
         executor = Executor(
             assignment.pipeline, transactions=self._transactions, held=self._held,
             children=self._children, metrics=self.metrics,
+            ttl=self._policy.ttl, beat=self._heartbeat.beat,
         )  # fmt: skip
         return Producer(
             assignment.pipeline, executor, worker=self.name, transactions=self._transactions,
@@ -137,7 +152,7 @@ class Daemon:
 
         Before they start and in a drain none must live.
         """
-        threads = (*self._producers, self._heartbeat, self._reaper)
+        threads = (*self._producers, self._heartbeat, self._reaper, self._suspects)
         alive = all(t.ident is None or t.is_alive() for t in threads)
         return self.draining or (alive and not any(p.hangs for p in self._producers))
 
@@ -174,6 +189,8 @@ class Daemon:
         self._heartbeat.join(timeout=5)
         self._leave()
         self._children.close()
+        for producer in self._producers:
+            producer.close()
         self._notifier.close()
         log.info("worker.stopped", worker=self.name, released=left,
                  drained_ms=round((time.monotonic() - began) * 1000))  # fmt: skip

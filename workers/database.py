@@ -16,8 +16,13 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE: Final = 0.05  # seconds
 LONGEST_PAUSE: Final = 5.0  # seconds
-WORTH_REPEATING: Final = ("40P01", "40001", "55P03", "57P01", "57P02", "57P03", "57014")
-"""Deadlock, serialisation, lock timeout, shutdowns, statement timeout."""
+WORTH_REPEATING: Final = (
+    "40P01", "40001", "55P03", "57P01", "57P02", "57P03", "57014", "25006",
+)  # fmt: skip
+"""Deadlock, serialisation, lock timeout, shutdowns, statement timeout; read-only: a standby that
+is yet to take over, or a server without room."""
+OF_THE_DATA: Final = ("22", "23", "54")
+"""Classes of errors that come of what is to be stored: PostgreSQL's appendix A."""
 
 
 class Stopped(Exception):
@@ -36,6 +41,16 @@ def worth_repeating(error: Exception) -> bool:
     return False
 
 
+def refuses_data(error: Exception) -> bool:
+    """Whether it is the row's own data that cannot be stored, now or ever.
+
+    NUL characters and lone surrogates are refused by the driver itself, with a ValueError.
+    """
+    if isinstance(error, DBAPIError):
+        return (getattr(error.orig, "pgcode", None) or "").startswith(OF_THE_DATA)
+    return isinstance(error, ValueError)
+
+
 class Transactions:
     """``run(work)`` commits ``work(session)``, again and again until the database takes it."""
 
@@ -47,8 +62,19 @@ class Transactions:
         with self._sessions.begin() as session:
             return work(session)
 
-    def run(self, work: Callable[[Session], T], *, doing: str) -> T:
+    def run(
+        self,
+        work: Callable[[Session], T],
+        *,
+        doing: str,
+        failed: Callable[[], None] = lambda: None,
+    ) -> T:
         """A try whose answer was lost may have committed: ``work`` must be fenced or harmless.
+
+        Args:
+            work: what is to be committed.
+            doing: its name in the log.
+            failed: called after each try that is to be repeated; must not wait.
 
         Raises:
             Stopped: the worker's last grace is over.
@@ -63,6 +89,7 @@ class Transactions:
                     raise
                 log.warning("database.unavailable", doing=doing, error=type(error).__name__,
                             retry_in_ms=round(pause * 1000))  # fmt: skip
+            failed()
             if self._stop.wait(pause):
                 raise Stopped(doing)
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -25,6 +25,14 @@ def of_peak(peak: int, memory: int) -> str:
     return f"(peak {peak // MEBIBYTE} MiB of {memory // MEBIBYTE} MiB)"
 
 
+def signal_name(number: int) -> str:
+    """``SIGKILL``; of most real-time signals, which have no name, ``signal 35``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """Exit code, negative for a signal; seconds; peak RSS and address-space limit in bytes."""
@@ -60,6 +68,6 @@ class Ending:
         if self.code == -signal.SIGXCPU:
             return "killed by SIGXCPU at its limit of processor time"
         if self.code < 0:
-            return f"killed by {signal.Signals(-self.code).name}"
+            return f"killed by {signal_name(-self.code)}"
         last = printed.decode(errors="replace").strip().splitlines()[-1:]
         return f"exited with {self.code}" + (f" ({last[0][:200]})" if last else "")

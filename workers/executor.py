@@ -1,11 +1,12 @@
 """Carries one lease through its stages: load, run, commit; and says how the attempt ended."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.queue import leases
@@ -22,11 +23,12 @@ from backend.queue.pipeline import (
     Step,
 )
 from backend.queue.retry import LeaseLost, TimedOut
-from workers.database import Stopped, Transactions
+from workers.database import Stopped, Transactions, refuses_data
 from workers.held import Held
 from workers.isolation import Children
 from workers.metrics import Metrics
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -41,8 +43,13 @@ class Executor:
         held: Held,
         children: Children,
         metrics: Metrics,
+        ttl: timedelta = leases.DEFAULT_TTL,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """``ttl`` is the lease time; ``beat`` renews all leases soon."""
         self._pipeline = pipeline
+        self._ttl = ttl
+        self._beat = beat
         self._transactions = transactions
         self._held = held
         self._children = children
@@ -81,7 +88,7 @@ class Executor:
                 lease, outcome = self._perform(step, lease)
             except (LeaseLost, Stopped):
                 raise
-            except Exception as error:  # every error of a step ends its attempt
+            except BaseException as error:  # one that exits the interpreter as well
                 if not self._held.holds(lease):  # it may be why: a lost row's child is killed
                     raise LeaseLost(_taken_back(lease, stage)) from error
                 return Ended(leases.after_error(lease, error))
@@ -96,12 +103,11 @@ class Executor:
                 if lease.queue.next_stage(stage.name) is None:
                     return self._settle_with(step, leases.done(lease), outcome.result)
                 lease = self._commit(step, lease, outcome)
-            except (DBAPIError, ValueError) as error:
-                # Not worth repeating: the row's own data cannot be stored. NUL characters and
-                # lone surrogates are refused by the driver itself, with a ValueError.
-                cause = type(getattr(error, "orig", error)).__name__
-                why = f"{stage.name}: its result cannot be stored: {cause}"
-                return Ended(leases.failed(lease, "permanent", why))
+            except (LeaseLost, Stopped):
+                raise
+            except Exception as error:  # noqa: BLE001 - every error of a save ends its attempt, too
+                return Ended(_unstored(lease, stage, error))
+            self._held.advance(lease)
         return Ended(leases.done(lease))
 
     def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
@@ -157,13 +163,17 @@ class Executor:
         """The step's rows and the row's next status in one transaction, fence first."""
 
         def work(session: Session) -> Lease:
+            began = time.monotonic()
             committed = leases.commit(session, lease)
             if step.save is not None:
                 step.save(session, lease, outcome.result)
+            if time.monotonic() - began > self._ttl.total_seconds() / 4:
+                # Its lock kept the heartbeat from the row, whose lease may have run out by now.
+                leases.heartbeat(session, lease.queue, [lease], ttl=self._ttl)
             return committed
 
         try:
-            return self._transactions.run(work, doing="commit")
+            return self._store(work, doing="commit")
         except LeaseLost:
             # The answer to an earlier try may have been lost after it had committed.
             if not self._transactions.run(
@@ -191,8 +201,12 @@ class Executor:
             leases.settle_one(session, settlement)
             save(session, settlement.lease, result)
 
-        self._transactions.run(work, doing="settle")
+        self._store(work, doing="settle")
         return Ended(settlement, stored=True)
+
+    def _store(self, work: Callable[[Session], T], *, doing: str) -> T:
+        """While ``work`` waits for somebody's lock, its own keeps the heartbeat from the row."""
+        return self._transactions.run(work, doing=doing, failed=self._beat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +215,13 @@ class Ended:
 
     settlement: Settlement
     stored: bool = False
+
+
+def _unstored(lease: Lease, stage: Stage, error: Exception) -> Settlement:
+    if not refuses_data(error):
+        return leases.after_error(lease, error)
+    cause = type(getattr(error, "orig", error)).__name__
+    return leases.failed(lease, "permanent", f"{stage.name}: its result cannot be stored: {cause}")
 
 
 def _taken_back(lease: Lease, stage: Stage) -> str:

@@ -41,6 +41,7 @@ class Heartbeat(threading.Thread):
         self._metrics = metrics
         self._period = ttl.total_seconds() / 4
         self._stopped = threading.Event()
+        self._due = threading.Event()
         self._last = -math.inf
         self.draining = False
 
@@ -51,10 +52,16 @@ class Heartbeat(threading.Thread):
 
     def stop(self) -> None:
         self._stopped.set()
+        self._due.set()
+
+    def beat(self) -> None:
+        """Beat at once, and not only when the next beat is due."""
+        self._due.set()
 
     def run(self) -> None:
         while not self._stopped.is_set():
             began = time.monotonic()
+            self._due.clear()
             pause = self._period
             try:
                 self._transactions.once(self._beat)
@@ -63,7 +70,7 @@ class Heartbeat(threading.Thread):
                 log.warning("heartbeat.failed", error=type(error).__name__)
                 self._metrics.heartbeat_failed()
                 pause = min(0.5, self._period)
-            self._stopped.wait(max(0.0, pause - (time.monotonic() - began)))
+            self._due.wait(max(0.0, pause - (time.monotonic() - began)))
 
     def _beat(self, session: Session) -> None:
         self._me.held = len(self._held)

@@ -31,6 +31,12 @@ class Held:
             self._tell(lease)
             self._changed.notify_all()
 
+    def advance(self, lease: Lease) -> None:
+        """Know ``lease`` as it stands after the commit of a step, where it is still held."""
+        with self._changed:
+            if self.holds(lease):
+                self._leases[lease.queue][lease.id] = lease
+
     def holds(self, lease: Lease) -> bool:
         """False once the lease was found lost: its step's result is to be dropped."""
         with self._changed:

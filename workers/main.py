@@ -124,7 +124,11 @@ def run(settings: Settings) -> int:
     listen_url = psycopg2_url(direct.get_secret_value()) if direct else url
     engine = make_engine(url, pool_size=settings.database_pool_size, application_name=name)
     listening = make_engine(listen_url, pool_size=1, application_name=f"{name}-listen")
-    daemon = Daemon(engine, listening, assignments, policy_of(settings), name=name, alone=ALONE)
+    beating = make_engine(url, pool_size=1, application_name=f"{name}-beat")
+    daemon = Daemon(
+        engine, listening, assignments, policy_of(settings), name=name, alone=ALONE,
+        beat_engine=beating,
+    )  # fmt: skip
     try:
         with health.watched(daemon, settings):
             return _serve(daemon, signals) if wait_for_schema(url, signals.stop) else 0
@@ -134,6 +138,7 @@ def run(settings: Settings) -> int:
     finally:
         engine.dispose()
         listening.dispose()
+        beating.dispose()
 
 
 def _say_confinement() -> None:

@@ -112,8 +112,13 @@ class Producer(threading.Thread):
                     self._wait()
         except Stopped:
             pass
-        finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Let the idle threads end; only once nobody needs a child that one of them started.
+
+        Linux ends a child that is to die with its parent when the thread ends that started it.
+        """
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _turn(self) -> list[Lease]:
         """Settle what is finished and, in the same transaction, claim what there is room for."""
@@ -231,7 +236,7 @@ class Producer(threading.Thread):
         try:
             if self._held.holds(lease):
                 settlement = self._executor.run(lease)
-        except Exception:
+        except BaseException:
             # Not the row's fault and not repeatable: its lease runs out and it is tried again.
             log.exception("executor.failed", queue=self.queue.name, row_id=lease.id)
             self._held.drop(lease)

@@ -3,11 +3,11 @@
 Neither this worker's other rows nor other workers wait for them, and no neighbour can be blamed.
 """
 
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -22,6 +22,7 @@ from backend.queue.lifecycle import Queue
 from backend.queue.retry import Died
 from workers.assignment import Assignment
 from workers.database import Stopped, Transactions
+from workers.endings import signal_name
 from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -29,14 +30,15 @@ log = structlog.get_logger(__name__)
 EVERY: Final = 5.0  # seconds between two looks that found nothing
 LOOK: Final = 0.2  # seconds between two looks at a process that runs
 MARGIN: Final = timedelta(minutes=1)  # more to look back for how a process ended
-BACKSTOP: Final = 10.0  # seconds past the grace period in which it is to end by itself
+BACKSTOP: Final = 1.0  # seconds past the grace period in which it is to end by itself
 
 
 class Suspects(threading.Thread):
     """Looks for suspects and runs them one after the other.
 
     Args:
-        command: of the process; queue, token, name and partitions are appended.
+        command: of the process; queue, token, name and partitions are appended. Without one
+            nothing is done.
     """
 
     def __init__(
@@ -47,16 +49,14 @@ class Suspects(threading.Thread):
         worker: str,
         transactions: Transactions,
         grace: timedelta,
-        became_ready: Callable[[str], None],
         metrics: Metrics,
     ) -> None:
         super().__init__(name="suspects", daemon=True)
-        self._assignments = assignments
+        self._assignments = assignments if command else ()
         self._command = command
         self._worker = worker
         self._transactions = transactions
         self._grace = grace
-        self._became_ready = became_ready
         self._metrics = metrics
         self._stopped = threading.Event()
 
@@ -66,70 +66,113 @@ class Suspects(threading.Thread):
 
     def run(self) -> None:
         served = False
-        while self._command and not self._stopped.wait(0 if served else EVERY):
+        while not self._stopped.wait(0 if served else EVERY):
             served = False
             for assignment in self._assignments:
-                served = self._serve(assignment) or served
+                try:
+                    served = self._serve(assignment) or served
+                except (SQLAlchemyError, OSError) as error:
+                    log.warning("suspects.failed", queue=assignment.pipeline.queue.name,
+                                error=type(error).__name__)  # fmt: skip
 
     def _serve(self, assignment: Assignment) -> bool:
-        """Run one suspect of ``assignment``; False where there was none, or no way to run it."""
-        queue = assignment.pipeline.queue
-        try:
-            waits = self._transactions.once(
-                lambda session: leases.suspect_waits(session, queue, assignment.partitions)
-            )
-        except SQLAlchemyError as error:
-            log.warning("suspects.unknown", queue=queue.name, error=type(error).__name__)
-            return False
-        if not waits or self._stopped.is_set():
-            return False
-        return self._run_alone(queue, assignment.partitions or ())
+        """Run one suspect of ``assignment``; False where there was none, or it was not to be had.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+            OSError: the process could not be started.
+        """
+        queue, partitions = assignment.pipeline.queue, assignment.partitions
+        waits = self._transactions.once(
+            lambda session: leases.suspect_waits(session, queue, partitions)
+        )
+        return waits and not self._stopped.is_set() and self._run_alone(queue, partitions or ())
 
     def _run_alone(self, queue: Queue, partitions: Sequence[str]) -> bool:
         token, name, began = uuid4(), f"{self._worker}-alone", time.monotonic()
         process = subprocess.Popen([*self._command, queue.name, str(token), name, *partitions])
-        code = self._ended(process)
+        code = self._ended(process, _Holding(self._transactions, queue, token))
         if code:
-            why = (
-                f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-            )
-            log.warning("suspect.died", queue=queue.name, worker=name, why=why)
-            self._convict(queue, token, f"alone in a worker process, which {why}")
-        self._count(queue, token, timedelta(seconds=time.monotonic() - began))
-        return code == 0
+            log.warning("suspect.died", queue=queue.name, worker=name, why=_why(code))
+        try:
+            self._transactions.run(
+                partial(
+                    _settle_rest, queue=queue, token=token,
+                    died=None if self._innocent(code) else _why(code),
+                ),
+                doing="settle alone",
+            )  # fmt: skip
+        except Stopped:
+            return False  # the lease runs out
+        return self._count(queue, token, timedelta(seconds=time.monotonic() - began)) > 0
 
-    def _ended(self, process: "subprocess.Popen[bytes]") -> int | None:
-        """Its exit code; None where it outlived the end of this worker, and goes on by itself."""
-        while not self._stopped.is_set():
-            try:
+    def _innocent(self, code: int | None) -> bool:
+        """Whether what it still holds is to be handed back: it stopped because it was told to."""
+        return code is None or (code == 0 and self._stopped.is_set())
+
+    def _ended(self, process: "subprocess.Popen[bytes]", holding: "_Holding") -> int | None:
+        """Its exit code; None where it had to be killed.
+
+        It is told to end when this worker drains, and when its row was taken from it: a step that
+        hangs for good must not keep all other suspects waiting.
+        """
+        while not self._stopped.is_set() and not holding.over():
+            with suppress(subprocess.TimeoutExpired):
                 return process.wait(LOOK)
-            except subprocess.TimeoutExpired:
-                continue
         process.terminate()
         try:
             return process.wait(self._grace.total_seconds() + BACKSTOP)
         except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
             return None
 
-    def _count(self, queue: Queue, token: UUID, took: timedelta) -> None:
+    def _count(self, queue: Queue, token: UUID, took: timedelta) -> int:
         """What the process counted went with it: history knows how its attempt ended."""
         look = partial(gauges.ended_under, token=token, within=took + MARGIN)
+        ended = self._transactions.once(look)
+        for outcome, failure in ended:
+            self._metrics.attempt(queue.name, outcome, failure)
+        return len(ended)
+
+
+class _Holding:
+    """Looks now and then whether a process still holds the row that it claimed."""
+
+    def __init__(self, transactions: Transactions, queue: Queue, token: UUID) -> None:
+        self._transactions = transactions
+        self._look = partial(leases.adopt, queue=queue, token=token)
+        self._held = False
+        self._next = time.monotonic() + EVERY
+
+    def over(self) -> bool:
+        """Whether it held a row, and holds none any more; an unknown answer is a no."""
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + EVERY
         try:
-            for outcome, failure in self._transactions.once(look):
-                self._metrics.attempt(queue.name, outcome, failure)
-        except SQLAlchemyError as error:
-            log.warning("suspect.uncounted", queue=queue.name, error=type(error).__name__)
-
-    def _convict(self, queue: Queue, token: UUID, why: str) -> None:
-        """Settle what the dead process held: now, with the cause, and not when its lease ends."""
-        try:
-            self._transactions.run(partial(_settle_dead, queue=queue, token=token, why=why),
-                                   doing="convict")  # fmt: skip
-        except Stopped:
-            return  # the lease runs out
-        self._became_ready(queue.name)
+            holds = bool(self._transactions.once(self._look))
+        except SQLAlchemyError:
+            return False
+        over, self._held = self._held and not holds, holds
+        return over
 
 
-def _settle_dead(session: Session, queue: Queue, token: UUID, why: str) -> None:
-    died = [leases.after_error(lease, Died(why)) for lease in leases.adopt(session, queue, token)]
-    leases.settle(session, queue, died)
+def _why(code: int | None) -> str:
+    if not code:
+        how = "ended and left it"
+    else:
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
+    return f"alone in a worker process, which {how}"
+
+
+def _settle_rest(session: Session, queue: Queue, token: UUID, died: str | None) -> None:
+    """What an ended process still holds: handed back, or ``died`` of this cause.
+
+    Now, and not when its lease ends.
+    """
+    held = leases.adopt(session, queue, token)
+    ends = [
+        leases.after_error(lease, Died(died)) if died else leases.released(lease) for lease in held
+    ]
+    leases.settle(session, queue, ends)

@@ -71,6 +71,10 @@ class Folder:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise CommandError(f"{self.credentials_file} is damaged: remove it") from None
 
+    def keep_database_url(self, url: str) -> None:
+        """Of the embedded database in this run: for `lockkeeper doctor`, and for psql."""
+        _write_private(self.path / "database-url", f"{url}\n")
+
     def keep_credentials(self, accounts: dict[str, Credentials]) -> None:
         document = {
             role: {"username": account.username, "password": account.password}

@@ -82,6 +82,7 @@ def start(running: ExitStack, children: Children, data: Path, port: int | None) 
     upgrade(url)
     environment = {**os.environ, **_defaults(settings, folder), "DATABASE_URL": url}
     if database:
+        folder.keep_database_url(url)
         environment.pop("LISTEN_DATABASE_URL", None)  # that one means another database
     running.enter_context(children)
     # A killed worker loses no row: its leases run out, and the next one goes on.

@@ -1,5 +1,6 @@
 """How a request looks on a terminal: tables and sentences for rich. Strangers' text is cleaned."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
@@ -25,6 +26,8 @@ _FAR: Final = 48  # columns
 _LONG: Final = 40  # rows; a longer list has one for each reason
 _WEAK: Final = frozenset({"sha1 weak", "none"})
 _FINE_LICENCES: Final = frozenset({"always_allowed", "allowed"})
+
+_TIME: Final = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z$")
 
 _STATUS_STYLES: Final = {
     "Requested": "dim",
@@ -223,15 +226,22 @@ def explanation(answer: Json) -> "RenderableType":
     """Where a row is, why, and the facts below each other."""
     head = Text(plain(f"{answer['queue']} {answer['id']}: {answer['status']}"), style="bold")
     head.append(f"  {plain(answer['reason'])}", style="not bold cyan")
-    facts = {name: value for name, value in answer["facts"].items() if value is not None}
-    if answer["next_at"] is not None:
-        facts["next_at"] = answer["next_at"]
+    known = {**answer["facts"], "next_at": answer["next_at"]}
+    known.pop("seconds", None)  # for programs; the sentence has it in words
+    facts = {
+        name: value for name, value in known.items() if value is not None and value is not False
+    }
     width = max(map(len, facts), default=0)
     lines = [
-        Text(f"  {plain(name):{width}}  {plain(str(value), limit=500)}", style="dim")
+        Text(f"  {plain(name):{width}}  {_fact(value)}", style="dim")
         for name, value in facts.items()
     ]
     return Group(head, Text(plain(answer["sentence"], limit=2000)), *lines)
+
+
+def _fact(value: object) -> str:
+    """Times to the second, as sentences have them."""
+    return plain(_TIME.sub(r"\1 \2 UTC", str(value)), limit=500)
 
 
 def finding_table(findings: "Iterable[Finding]") -> Table:

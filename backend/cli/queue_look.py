@@ -34,10 +34,15 @@ def queue_table(queues: Sequence[Json]) -> Table:
             plain(queue["queue"]),
             *(str(depth[state]) for state in ("ready", "later", "held")),
             duration(depth["oldest_wait_seconds"]),
-            Text(str(queue["workers"]), style="" if queue["workers"] else "bold red"),
+            Text(str(queue["workers"]), style="bold red" if _unserved(queue) else ""),
             Text(paused(queue["paused"]), style="yellow"),
         )
     return table
+
+
+def _unserved(queue: Json) -> bool:
+    """Whether rows wait, and nobody is there to take them."""
+    return not queue["workers"] and queue["depth"]["ready"] + queue["depth"]["later"] > 0
 
 
 def worker_table(workers: Sequence[Json]) -> "RenderableType":
@@ -78,6 +83,8 @@ def preview(answer: Json) -> "RenderableType":
     rows = ("" if answer["complete"] else "at least ") + count(answer["count"], "row")
     head = f"{rows} of {plain(answer['queue'])} would be requeued"
     table = _table("Fingerprint", "Rows", "Failure", "Error, for example", right=("Rows",))
+    table.columns[0].no_wrap = True  # it is there to be copied
+    table.columns[0].min_width = 32
     for group in answer["groups"]:
         table.add_row(
             group["fingerprint"],

@@ -40,7 +40,7 @@ def caller(url: str | None) -> Client:
     """The client that the environment names.
 
     Raises:
-        CommandError: there is no URL or no token.
+        CommandError: there is no URL or no token, or what is there cannot be one.
     """
     token = os.environ.get("LOCKKEEPER_TOKEN")
     checked = server_url(url)
@@ -48,6 +48,8 @@ def caller(url: str | None) -> Client:
         raise CommandError(
             "LOCKKEEPER_TOKEN is not set: get one with `lockkeeper token NAME`", WRONG_USAGE
         )
+    if not token.isascii() or not token.isprintable():
+        raise CommandError("LOCKKEEPER_TOKEN holds more than a token: copy it anew", WRONG_USAGE)
     return Client(checked, token)
 
 

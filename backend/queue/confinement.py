@@ -83,13 +83,18 @@ def confine(*, memory: int, given: Iterable[Path] = ()) -> Confinement:
     )
 
 
+def limit_memory(most: int) -> None:
+    """At most ``most`` bytes of address space, for this process and its children (Linux)."""
+    if privileges.LINUX:
+        _limit(resource.RLIMIT_AS, most)
+
+
 def limit_resources(memory: int, *, files: int) -> None:
     """No core dump, ``files`` open files, 1 GiB a file, ``memory`` bytes of address space."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, files)
     _limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
-    if privileges.LINUX:
-        _limit(resource.RLIMIT_AS, memory)
+    limit_memory(memory)
 
 
 def _limit(which: int, most: int) -> None:

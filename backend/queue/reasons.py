@@ -90,8 +90,8 @@ def _no_worker(s: Situation) -> Reason:
         return Reason("no-worker", sentence)
     last = s.workers[0]
     sentence = (
-        f"No live worker serves the queue {s.queue.name}: the last one, {last.name}, was seen"
-        f" {span(s.ago(last.heartbeat_at))} ago. Start one."
+        f"No live worker serves the queue {s.queue.name}: the last one that was lost, {last.name},"
+        f" was seen {span(s.ago(last.heartbeat_at))} ago. Start one."
     )
     facts = {
         "worker": last.name,
@@ -122,10 +122,15 @@ def _blocked(s: Situation, meanwhile: str, facts: Mapping[str, Any]) -> Reason:
 
 
 def _alone(s: Situation) -> Reason:
+    # A requeue that is to run alone sets the stalls and clears the error.
+    why = (
+        f"It stalled {s.row.stalls} times (the last one: {said(s.row.error)}), so it"
+        if s.row.error
+        else "It was requeued to run alone: it"
+    )
     sentence = (
-        f"It stalled {s.row.stalls} times (the last one: {said(s.row.error)}), so it waits for a"
-        " worker that holds nothing else and runs there alone. If it finishes a step it is"
-        " cleared; if it stalls again it is set aside as poison."
+        f"{why} waits for a worker process that holds nothing else, and runs there alone. If it"
+        " finishes a step it is cleared; if it stalls again it is set aside as poison."
     )
     return Reason("suspect", sentence)
 
@@ -176,7 +181,7 @@ def _held(s: Situation) -> Reason:
 
 def _working(s: Situation, facts: Mapping[str, Any]) -> Reason:
     row = s.row
-    alone = f" It stalled {row.stalls} times before and runs alone." if s.suspect else ""
+    alone = " It is under suspicion and runs alone." if s.suspect else ""
     sentence = (
         f"Worker {row.leased_by} has held it for {span(s.ago(row.started_at))} and works on"
         f" {facts['working_on']!r}, attempt {row.attempts} of {row.max_attempts}; the last"
@@ -258,13 +263,19 @@ _FAILED: Final[Mapping[str, tuple[str, Callable[[Situation], str]]]] = {
     )),
     "poison": ("poison", lambda s: (
         f"It ran alone and brought down what it ran in: {said(s.row.error)}. It is set aside so"
-        f" that it harms no other row. Find out why first. {_AFRESH}"
+        f" that it harms no other row. Find out why first. {_AFRESH} Let it run alone then."
     )),
     "cancelled": ("cancelled", lambda s: (
-        f"It was cancelled: {said(s.row.error)}. It is requeued only where a person asks for"
-        " cancelled rows by name."
+        f"It was {_cancelled(s)}. It stays so until a person asks for it anew: a requeue of what"
+        " failed leaves it alone."
     )),
 }  # fmt: skip
+
+
+def _cancelled(s: Situation) -> str:
+    """An act of a person begins with the word itself: ``cancelled by anna: not needed``."""
+    why = said(s.row.error)
+    return why if why.startswith("cancelled") else f"cancelled: {why}"
 
 
 def _failed(s: Situation) -> Reason:

@@ -40,8 +40,8 @@ def failed(lease: Lease, failure: str, error: str) -> Settlement:
 
 
 def snoozed(lease: Lease, delay: timedelta, why: str) -> Settlement:
-    """Ready again after ``delay``; no attempt is burnt."""
-    return _again(lease, "snoozed", why, delay, attempts=lease.attempts - 1)
+    """Ready again after ``delay``; no attempt burnt, and no stall cleared: it proved nothing."""
+    return _again(lease, "snoozed", why, delay, attempts=lease.attempts - 1, stalls=lease.stalls)
 
 
 def rewound(lease: Lease, why: str) -> Settlement:
@@ -61,7 +61,7 @@ def released(lease: Lease) -> Settlement:
     return _again(lease, "released", None, None, attempts=lease.attempts - 1, stalls=lease.stalls)
 
 
-def after_error(lease: Lease, error: Exception) -> Settlement:
+def after_error(lease: Lease, error: BaseException) -> Settlement:
     """What an exception of a step means for its row. Unknown exceptions count as transient."""
     if isinstance(error, Permanent):
         return failed(lease, "permanent", error.detail)

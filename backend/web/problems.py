@@ -8,6 +8,7 @@ from flask import Flask, Response, current_app, g, json
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as HTTPNotFound
 
 from backend.problems import Problem
 
@@ -57,6 +58,8 @@ def _http(error: HTTPException) -> Response:
         return Response.force_type(error.get_response())  # type: ignore[return-value]  # flask's own class
     status = HTTPStatus(error.code)
     detail = error.description or status.phrase
+    if isinstance(error, HTTPNotFound):
+        detail = "There is nothing at this address: /docs lists what there is."
     if isinstance(error, RequestEntityTooLarge):
         limit = current_app.config["MAX_CONTENT_LENGTH"]
         detail = f"The request is larger than is allowed here (files: {limit} bytes)."

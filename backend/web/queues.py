@@ -15,6 +15,7 @@ from backend.queue import bulk, control, dead, explain, fleet, overview
 from backend.queue.attempts import Attempt
 from backend.queue.lifecycle import Queue
 from backend.queue.retry import one_line
+from backend.strictjson import shown
 from backend.web import queue_schemas as schemas
 
 bp = Blueprint("queues", __name__, url_prefix="/api")
@@ -40,12 +41,13 @@ def _queue(name: str) -> Queue:
     for queue in _work().queues:
         if queue.name == name:
             return queue
-    raise NotFound(f"There is no queue {name}.")
+    known = ", ".join(queue.name for queue in _work().queues)
+    raise NotFound(f"There is no queue {shown(name)}; there are: {known or 'none'}.")
 
 
 def _partition(queue: Queue, name: str | None) -> str:
     if name is not None and name not in (queue.partitions or ()):
-        raise Malformed(f"{queue.name} has no partition {name}.", code="unknown-partition")
+        raise Malformed(f"{queue.name} has no partition {shown(name)}.", code="unknown-partition")
     return name or ""
 
 
@@ -256,6 +258,6 @@ def _not_cancelled(session: Session, queue: Queue, row_id: int) -> Problem:
         said = f"Row {row_id} is {status}: that cannot be taken back. Wait until it has ended."
         return Conflict(said, code="not-cancellable")
     return Conflict(
-        f"Row {row_id} is {status}: {queue.name} neither waits for it nor runs it.",
+        f"Row {row_id} is {status}: nothing of {queue.name} waits or runs there to be cancelled.",
         code="not-open",
     )

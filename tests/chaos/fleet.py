@@ -102,6 +102,13 @@ class ChaosWorker:
     def cont(self) -> None:
         processes.send(signal.SIGCONT, self.pid)
 
+    def stop_all(self) -> None:
+        """SIGSTOP to it and to a suspect of its that runs alone."""
+        processes.send(signal.SIGSTOP, *processes.group(self.pid))
+
+    def cont_all(self) -> None:
+        processes.send(signal.SIGCONT, *processes.group(self.pid))
+
     def terminate(self) -> None:
         """SIGTERM: drain; a second one ends it at once."""
         self.process.terminate()
@@ -128,7 +135,7 @@ class ChaosWorker:
         return hit
 
     def wait_stopped(self, within: float = 5.0) -> None:
-        """Until SIGSTOP, its own or the harness's, has taken hold."""
+        """Until SIGSTOP, its own or the harness's, has taken hold, or it has ended."""
         deadline = time.monotonic() + within
         while not processes.stopped(self.pid):
             assert time.monotonic() < deadline, f"{self.name} does not stop"

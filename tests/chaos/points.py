@@ -140,7 +140,7 @@ class Points:
     def _name(self, context: Any) -> str | None:
         statement = context.invoked_statement if context and context.compiled else None
         if isinstance(statement, Insert):
-            return "save" if statement.table is Booking.__table__ else None
+            return "save" if statement.table.name == Booking.__tablename__ else None
         name = self._named.get(id(statement))
         if name == "settle" and set(context.compiled_parameters[0]["ends_outcome"]) == {"released"}:
             return "release"

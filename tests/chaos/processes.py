@@ -56,9 +56,9 @@ def send(number: signal.Signals, *pids: int) -> None:
 
 
 def stopped(pid: int) -> bool:
-    """Whether SIGSTOP has taken hold of it."""
+    """Whether SIGSTOP has taken hold of it, or it can do nothing more at all."""
     found = _process(pid)
-    return found is not None and found.state == "T"
+    return found is None or found.state in "TZ"
 
 
 def freeze_family(pid: int) -> list[int]:

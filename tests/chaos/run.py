@@ -22,7 +22,8 @@ from sqlalchemy import Engine
 from backend.db import make_engine
 from tests.chaos import invariants, zombies
 from tests.chaos.fleet import Fleet
-from tests.chaos.injection import Injector
+from tests.chaos.harness import Harness
+from tests.chaos.injection import inject
 from tests.chaos.producer import Producer
 from tests.chaos.report import Report, tally
 from tests.chaos.schedule import Fault, schedule
@@ -47,49 +48,49 @@ def play(server: Server, seconds: float, seed: int, logs: Path, *, every: float 
     engine = make_engine(server.url, application_name="chaos-harness")
     producer = Producer(server.url, seed, rows_per_second=ROWS_PER_SECOND)
     with Fleet(server, logs) as fleet, (logs / "faults.log").open("w", buffering=1) as diary:
-        injector = Injector(server, fleet, engine, diary, crew=CREW, ttl=TTL)
-        injector.tend()
+        harness = Harness(server, fleet, engine, diary, crew=CREW, ttl=TTL)
+        harness.tend()
         for worker in fleet:
             worker.wait_ready()
         producer.start()
-        _disturb(server, injector, producer, schedule(seed, seconds, every=every, ttl=TTL), seconds)
-        rest = _come_to_rest(engine, injector)
-        injector.end_fleet()
-    broken = [*injector.violations, *invariants.violations(engine, producer.accepted)]
+        _disturb(server, harness, producer, schedule(seed, seconds, every=every, ttl=TTL), seconds)
+        rest = _come_to_rest(engine, harness)
+        harness.end_fleet()
+    broken = [*harness.violations, *invariants.violations(engine, producer.accepted)]
     report = Report(
-        seed=seed, seconds=seconds, faults=dict(injector.injected), spared=dict(injector.spared),
-        missed=dict(injector.missed), deaths_by_row=injector.deaths_by_row, rest=rest,
-        violations=broken, **tally(engine, producer.accepted, injector.recoveries.took),
+        seed=seed, seconds=seconds, faults=dict(harness.injected), spared=dict(harness.spared),
+        missed=dict(harness.missed), deaths_by_row=harness.deaths_by_row, rest=rest,
+        violations=broken, **tally(engine, producer.accepted, harness.recoveries.took),
     )  # fmt: skip
     engine.dispose()
     return report
 
 
 def _disturb(
-    server: Server, injector: Injector, producer: Producer, faults: Sequence[Fault], seconds: float
+    server: Server, harness: Harness, producer: Producer, faults: Sequence[Fault], seconds: float
 ) -> None:
     """One fault after the other, while rows arrive; none begins while the server is away."""
     began, waiting = time.monotonic(), deque(faults)
     while (now := time.monotonic() - began) < seconds:
-        injector.tend()
+        harness.tend()
         if now > seconds - LAST_KILLER:
             producer.no_more_killers()
         if server.up and waiting and waiting[0].at <= now:
-            injector.inject(waiting.popleft())
+            inject(harness, waiting.popleft())
         time.sleep(TICK)
-    injector.cease()
-    while not injector.quiet:
-        injector.tend()
+    harness.cease()
+    while not harness.quiet:
+        harness.tend()
         time.sleep(TICK)
     producer.finish()
 
 
-def _come_to_rest(engine: Engine, injector: Injector) -> float:
+def _come_to_rest(engine: Engine, harness: Harness) -> float:
     """Until every row has ended, or none has for :data:`REST`: what is left is stuck; seconds."""
     began = moved = time.monotonic()
     left = sum(invariants.unrest(engine).values())
     while left and time.monotonic() < moved + REST:
-        injector.tend()
+        harness.tend()
         time.sleep(TICK)
         before, left = left, sum(invariants.unrest(engine).values())
         moved = time.monotonic() if left < before else moved

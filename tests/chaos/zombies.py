@@ -74,7 +74,8 @@ def run(url: str, n: int, seed: int) -> Report:
     """Try ``n`` stale writes, in an order that ``seed`` decides.
 
     Args:
-        url: a database of its own, empty, with the synthetic workload's tables; driver named.
+        url: a database of its own with the synthetic workload's tables, which are emptied; driver
+            named.
 
     Raises:
         AssertionError: a kind of write does nothing with a living lease either, so that its
@@ -87,7 +88,9 @@ def run(url: str, n: int, seed: int) -> Report:
     try:
         with capture_logs():  # a worker says each lost lease
             for kind, write in writes.items():
+                empty(engine)
                 prove_that_it_lands(make_sessions(engine), kind, write)
+            empty(engine)
             return haunt(engine, writes, n, random.Random(seed))
     finally:
         engine.dispose()
@@ -106,7 +109,6 @@ def prove_that_it_lands(sessions: Sessions, kind: str, write: Write) -> None:
 
 def haunt(engine: Engine, writes: Mapping[str, Write], n: int, chance: random.Random) -> Report:
     sessions, report = make_sessions(engine), Report()
-    forget_the_proofs(engine)
     stale = [(lease, how) for how in LOSSES for lease in make_stale(sessions, how, ROWS)]
     chance.shuffle(stale)
     supply, began, before = cycle(stale), time.monotonic(), tuples(engine)
@@ -125,8 +127,8 @@ def haunt(engine: Engine, writes: Mapping[str, Write], n: int, chance: random.Ra
     return report
 
 
-def forget_the_proofs(engine: Engine) -> None:
-    """What the proofs left ready or held must not be claimed or worked on any more."""
+def empty(engine: Engine) -> None:
+    """What a proof left ready or held is not to be claimed or worked on any more."""
     with engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {', '.join(TABLES)}"))
 

@@ -26,8 +26,8 @@ from tests.mutation.table import MUTANTS, Mutant
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 CODE: Final = ("backend", "workers", "tests")
-LIMIT: Final = 180  # seconds for the tests of one mutant
-TEST_LIMIT: Final = 30  # seconds for one test
+LIMIT: Final = 300  # seconds for the tests of one mutant
+TEST_LIMIT: Final = 90  # seconds for one test
 FAILED: Final = re.compile(r"^FAILED \S*?::(.+?)(?: - .*)?$", re.MULTILINE)
 ORIGIN: Final = "import backend, workers; print(backend.__file__, workers.__file__)"
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, Index, Row, Table, literal_column, select, text
-from sqlalchemy.schema import Constraint
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.schema import Constraint, CreateIndex
 
 from backend.queue.doctor.findings import Examination, Finding, error, rows_of, warning
 from backend.queue.sql import server
@@ -118,7 +119,7 @@ def _index_flaws(table: Table, index: Index, row: Row[Any] | None) -> Iterator[F
         yield error(
             "index-missing",
             f"The index {index.name} of {table.name} is missing: statements that need it read the"
-            " whole table. Make it again with CREATE INDEX CONCURRENTLY, as the migrations do.",
+            f" whole table. Make it again: {_making(index)};",
             **facts,
         )
     elif not row.valid:
@@ -133,9 +134,16 @@ def _index_flaws(table: Table, index: Index, row: Row[Any] | None) -> Iterator[F
             "index-differs",
             f"The index {index.name} of {table.name} is another one than this release's: it has"
             f" the columns {', '.join(row.columns)}"
-            + (f" where {row.predicate}." if row.predicate else "."),
+            + (f" where {row.predicate}." if row.predicate else ".")
+            + f" Drop it and make it again: {_making(index)};",
             **facts,
         )
+
+
+def _making(index: Index) -> str:
+    """The statement that makes it while everything runs."""
+    made = " ".join(str(CreateIndex(index).compile(dialect=PGDialect())).split())
+    return made.replace("INDEX ", "INDEX CONCURRENTLY ", 1)
 
 
 def _same(index: Index, row: Row[Any]) -> bool:

@@ -38,7 +38,7 @@ def test_an_explanation_is_a_sentence_and_its_facts(tmp_path: Path) -> None:
         f"Attempt 1 of 4 failed: {SHOWN}. It is tried again after noon.",
         "  attempts  1",
         f"  error     {SHOWN}",
-        "  next_at   2020-01-01T12:00:00Z",
+        "  next_at   2020-01-01 12:00:00 UTC",
     ]
 
 

@@ -128,7 +128,9 @@ def test_a_requeue_is_previewed_and_then_done(
     assert "it killed its worker" in table
     assert alike.stdout == "2 rows queued again\n"
     assert poison["requeued"] == 1
-    assert nothing.stdout == f"0 rows queued again; {rows['sail']} left alone\n"
+    assert nothing.returncode == 1
+    left = f"no failed rows of packages, left alone: {rows['sail']}"
+    assert nothing.stdout == f"0 rows queued again; {left}\n"
 
 
 def test_a_row_is_cancelled_once(run: Run, rows: dict[str, int]) -> None:
@@ -143,8 +145,11 @@ def test_a_row_is_cancelled_once(run: Run, rows: dict[str, int]) -> None:
 
 
 def test_what_is_refused_is_one_line(run: Run) -> None:
-    assert error_line(run("pause", "nonsense")) == "There is no queue nonsense."
-    assert error_line(run("pause", "b?c#d")) == "There is no queue b?c#d."
+    there = "there are: packages, package_publisher."
+    assert error_line(run("pause", "nonsense")) == f'There is no queue "nonsense"; {there}'
+    assert error_line(run("pause", "b?c#d")) == f'There is no queue "b?c#d"; {there}'
+    dots = run("pause", "..")
+    assert (dots.returncode, error_line(dots)) == (2, "Invalid value for 'QUEUE': name a queue.")
     forbidden = run("pause", "packages", as_user=True)
     assert (forbidden.returncode, "role" in error_line(forbidden)) == (1, True)
     vague = run("requeue", "packages")

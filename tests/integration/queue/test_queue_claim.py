@@ -282,6 +282,14 @@ def test_a_suspect_is_left_to_those_who_run_it_alone(rows: Rows, sessions: Sessi
     assert rows.claim_suspect() is None
 
 
+def test_a_row_that_stalled_once_is_no_suspect(rows: Rows, sessions: Sessions) -> None:
+    rows.one(stalls=1)
+    with sessions.begin() as session:
+        assert not leases.suspect_waits(session, PROBE)
+
+    assert rows.claim_suspect() is None
+
+
 def test_a_suspect_is_claimed_by_one_of_two_at_once(rows: Rows, sessions: Sessions) -> None:
     rows.one(stalls=3)
     with sessions.begin() as one, sessions.begin() as two:

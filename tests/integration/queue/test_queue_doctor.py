@@ -221,6 +221,16 @@ def test_an_index_that_is_missing_or_another_one(
     assert [(one.code, one.facts["table"]) for one in found] == ([(code, "probe")] if code else [])
 
 
+def test_what_the_doctor_says_of_a_missing_index_makes_it_again(examined: Examined) -> None:
+    dropped = "DROP INDEX ix_probe_probe_ready"
+
+    missing = only(examined(dropped), "error", "index-missing")
+    statement = missing.sentence.partition("Make it again: ")[2]
+
+    assert statement.startswith("CREATE INDEX CONCURRENTLY ix_probe_probe_ready ON probe (")
+    assert examined(dropped, statement.replace(" CONCURRENTLY", "")) == []
+
+
 def test_an_index_whose_making_did_not_finish(
     create_database: CreateDatabase, migrated: str
 ) -> None:

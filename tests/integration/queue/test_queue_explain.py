@@ -235,7 +235,7 @@ def test_no_worker_tells_when_one_was_last_seen(rows: Rows, ask: Ask, worker: An
     found = ask(rows.one())
 
     assert (found.reason, found.facts["worker"]) == ("no-worker", "late")
-    assert "the last one, late, was seen 5 min ago" in found.sentence
+    assert "the last one that was lost, late, was seen 5 min ago" in found.sentence
 
 
 def test_no_worker_says_so_where_none_was_ever_seen(rows: Rows, ask: Ask) -> None:
@@ -269,7 +269,25 @@ def test_suspect_is_a_row_that_stalled_twice_and_waits_to_run_alone(
     found = ask(row_id)
 
     assert (found.reason, found.facts["stalls"]) == ("suspect", 2)
+    assert "It stalled 2 times (the last one: " in found.sentence
     assert "runs there alone" in found.sentence
+
+
+def test_suspect_by_the_wish_of_a_person_did_not_stall(
+    rows: Rows, ask: Ask, worker: Any, sessions: Sessions
+) -> None:
+    worker()
+    row_id = rows.one(
+        status="broken", failure="poison", failed_from="waiting", error="killed by SIGKILL",
+        completed_at=ago("1 hour"),
+    )  # fmt: skip
+    with sessions.begin() as session:
+        assert control.requeue(session, PROBE, [row_id], alone=True) == [row_id]
+
+    found = ask(row_id)
+
+    assert found.reason == "suspect"
+    assert found.sentence.startswith("It was requeued to run alone: it waits for a worker process")
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -473,6 +491,14 @@ def test_cancelled_tells_why(rows: Rows, ask: Ask, sessions: Sessions) -> None:
 
     assert (found.reason, found.status) == ("cancelled", "withdrawn")
     assert "It was cancelled: anna withdrew it." in found.sentence
+
+
+def test_cancelled_says_so_once(rows: Rows, ask: Ask, sessions: Sessions) -> None:
+    row_id = rows.one(ERRAND)
+    with sessions.begin() as session:
+        control.cancel(session, ERRAND, [row_id], why="cancelled by anna: not needed")
+
+    assert "It was cancelled by anna: not needed. It stays so" in ask(row_id, ERRAND).sentence
 
 
 @pytest.mark.parametrize("failure", FAILURES)

@@ -1,16 +1,22 @@
 """A row that stalled twice runs alone in a process of its own, and nobody waits for it."""
 
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
+import psycopg2
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from backend.queue import control
+from backend.queue.confinement import children
 from backend.queue.pipeline import Done, Pipeline, Step
 from tests.conftest import REPOSITORY
 from tests.integration.queue.ledger import Rows, eventually
@@ -33,12 +39,14 @@ def command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def start(engine: Engine, command: list[str]) -> Iterator[Start]:
     started: list[Daemon] = []
 
-    def start(run: Callable[[int, None], Done] = lambda _row, _tools: Done({})) -> Daemon:
+    def start(
+        run: Callable[[int, None], Done] = lambda _row, _tools: Done({}), grace: float = 5.0
+    ) -> Daemon:
         pipeline = Pipeline(
             queue=PROBE, load=lambda _session, row_id: row_id,
             steps=(Step("first", run), Step("second", run)),
         )  # fmt: skip
-        policy = Policy(ttl=timedelta(seconds=2), grace=timedelta(seconds=5), concurrency=2)
+        policy = Policy(ttl=timedelta(seconds=2), grace=timedelta(seconds=grace), concurrency=2)
         daemon = Daemon(engine, engine, [Assignment(pipeline)], policy, alone=command)
         daemon.start()
         started.append(daemon)
@@ -55,12 +63,15 @@ def test_suspects_that_are_innocent_are_done_and_one_that_kills_is_quarantined_w
     fine = rows.one(stalls=2)
     killer = rows.one(stalls=2, payload="kill")
     leaver = rows.one(stalls=2, payload="exit")
+    nameless = rows.one(stalls=2, payload="name")
     start()
 
     eventually(lambda: "waiting" not in rows.statuses().values() and not_held(rows), within=30)
-    assert rows.statuses() == {fine: "finished", killer: "broken", leaver: "broken"}
+    guilty = {killer: "was killed by SIGKILL", leaver: "exited with 3",
+              nameless: f"was killed by signal {signal.SIGRTMIN + 1}"}  # fmt: skip
+    assert rows.statuses() == {fine: "finished", **dict.fromkeys(guilty, "broken")}
     assert rows.row(fine).stalls == 0
-    for row_id, why in ((killer, "was killed by SIGKILL"), (leaver, "exited with 3")):
+    for row_id, why in guilty.items():
         row = rows.row(row_id)
         assert row.failure == "poison"
         assert why in row.error
@@ -112,3 +123,89 @@ def test_a_process_whose_row_is_gone_meanwhile_ends_at_once(rows: Rows, command:
     assert process.returncode == 0
     assert time.monotonic() - began < 20
     assert rows.history() == []
+
+
+@pytest.mark.parametrize("payload", ["wait", "deaf"])
+def test_a_suspect_that_hangs_keeps_no_other_waiting_once_its_row_is_taken_from_it(
+    rows: Rows, start: Start, engine: Engine, payload: str
+) -> None:
+    hung = rows.one(stalls=2, payload=payload)
+    start(grace=0.5)
+    eventually(lambda: rows.row(hung).status == "working", within=30)
+    other = rows.one(stalls=2)
+    with rows.sessions.begin() as session:
+        control.cancel(session, PROBE, [hung], why="it hangs")
+
+    eventually(lambda: rows.row(other).status == "finished", within=30)
+    assert rows.outcomes(hung) == ["cancelled"]
+
+
+def test_a_drain_ends_a_process_that_does_not_listen_and_blames_nobody(
+    rows: Rows, start: Start
+) -> None:
+    deaf = rows.one(stalls=2, payload="deaf")
+    daemon = start(grace=0.5)
+    eventually(lambda: rows.row(deaf).status == "working", within=30)
+    (process,) = own_children()
+    daemon.drain()
+
+    assert process not in own_children()
+    assert (rows.row(deaf).status, rows.row(deaf).stalls) == ("waiting", 2)
+    assert rows.outcomes(deaf) == ["released"]
+
+
+def own_children() -> set[int]:
+    return {
+        pid for pid in children() if b"lone_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    }
+
+
+def test_a_process_that_cannot_hand_its_row_back_convicts_nobody(
+    rows: Rows, start: Start, engine: Engine, postgres: str
+) -> None:
+    """It alone loses the database, and cannot come back, while its worker drains."""
+    suspect = rows.one(stalls=2, payload="wait")
+    daemon = start()
+    eventually(lambda: rows.row(suspect).status == "working", within=30)
+    name = engine.url.database
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        try:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE '%-alone'"
+            )
+            daemon.drain()
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+
+    assert rows.row(suspect).failure is None
+    assert rows.outcomes(suspect) == ["released"]
+
+
+def test_a_suspect_that_somebody_has_locked_is_no_reason_to_start_one_process_after_the_other(
+    rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspects, "EVERY", 60.0)
+    suspect = rows.one(stalls=2)
+    daemon = start()
+    with rows.sessions.begin() as session:
+        session.execute(text("SELECT 1 FROM probe WHERE id = :id FOR UPDATE"), {"id": suspect})
+        assert not daemon._suspects._serve(daemon._suspects._assignments[0])
+    assert daemon._suspects._serve(daemon._suspects._assignments[0])
+    assert rows.row(suspect).status == "finished"
+
+
+def test_where_no_process_can_be_started_suspects_wait_until_one_can(
+    rows: Rows, start: Start, command: list[str]
+) -> None:
+    suspect, working = rows.one(stalls=2), [*command]
+    command[0] = "/no/such/python"
+    daemon = start()
+    with pytest.raises(FileNotFoundError):
+        daemon._suspects._serve(daemon._suspects._assignments[0])
+    command[:] = working
+
+    eventually(lambda: rows.row(suspect).status == "finished", within=30)
+    assert daemon.healthy

@@ -169,7 +169,19 @@ def test_workers_are_told_alive_or_silent_by_the_databases_clock(
 def test_an_unknown_queue_is_not_found(admin: Caller, method: str, path: str) -> None:
     body = {"json": {"ids": [1]}} if path == "/requeue" else {}
     problem = told(admin(method, f"/api/queues/nonsense{path}", **body), 404)
-    assert problem["error"] == "There is no queue nonsense."
+    assert problem["error"].startswith('There is no queue "nonsense"; there are: ')
+
+
+def test_an_unknown_queues_name_cannot_control_a_terminal(admin: Caller) -> None:
+    problem = told(admin("GET", "/api/queues/x%0d%0a%1b[31m"), 404)
+
+    assert problem["error"].isprintable()
+
+
+def test_a_body_that_is_no_object_is_said_to_be_none(admin: Caller) -> None:
+    problem = told(admin("POST", "/api/queues/probe/pause", json=[]), 400)
+
+    assert problem["error"] == "body: Input should be a JSON object."
 
 
 @pytest.mark.parametrize("act", ["GET explain", "GET attempts", "POST cancel"])

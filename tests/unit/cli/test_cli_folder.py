@@ -36,6 +36,16 @@ def test_credentials_are_kept_for_their_owner_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".cred")] == []
 
 
+def test_the_databases_address_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with owned_folder(tmp_path) as folder:
+        folder.keep_database_url("postgresql://u:p@127.0.0.1:1/d")
+        folder.keep_database_url("postgresql://u:p@127.0.0.1:2/d")
+
+    file = tmp_path / "database-url"
+    assert file.read_text() == "postgresql://u:p@127.0.0.1:2/d\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"admin": 1}', '{"admin": {}}', "\udcff"])
 def test_damaged_credentials_are_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "credentials.json"
