@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 EVERY: Final = 5.0  # seconds between two looks that found nothing
 LOOK: Final = 0.2  # seconds between two looks at a process that runs
 MARGIN: Final = timedelta(minutes=1)  # more to look back for how a process ended
+STARTING: Final = 30.0  # seconds after which it must have claimed its row
 BACKSTOP: Final = 1.0  # seconds past the grace period in which it is to end by itself
 
 
@@ -137,25 +138,22 @@ class Suspects(threading.Thread):
 
 
 class _Holding:
-    """Looks now and then whether a process still holds the row that it claimed."""
+    """Looks now and then whether a process that has had its time to claim a row holds one."""
 
     def __init__(self, transactions: Transactions, queue: Queue, token: UUID) -> None:
         self._transactions = transactions
         self._look = partial(leases.adopt, queue=queue, token=token)
-        self._held = False
-        self._next = time.monotonic() + EVERY
+        self._next = time.monotonic() + STARTING
 
     def over(self) -> bool:
-        """Whether it held a row, and holds none any more; an unknown answer is a no."""
+        """Whether it holds none; an unknown answer is a no."""
         if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + EVERY
         try:
-            holds = bool(self._transactions.once(self._look))
+            return not self._transactions.once(self._look)
         except SQLAlchemyError:
             return False
-        over, self._held = self._held and not holds, holds
-        return over
 
 
 def _why(code: int | None) -> str:

@@ -14,7 +14,7 @@ from backend.cli.words import count, plain
 Json = dict[str, Any]
 
 
-class _QueueName(click.ParamType[str]):
+class _QueueName(click.types.StringParamType):
     """A part of a path: dots alone would mean another one."""
 
     name = "queue"

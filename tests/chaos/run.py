@@ -150,7 +150,7 @@ def main(given: Sequence[str] | None = None) -> int:
         click.echo(f"chaos: the logs of this run are in {logs}", err=True)
         return 1
     if not asked.logs:
-        shutil.rmtree(logs)
+        shutil.rmtree(logs, ignore_errors=True)
     return 0 if haunted is None or haunted.ok else 1
 
 

@@ -75,7 +75,7 @@ class Stage:
             with Session(self.engine) as session, session.begin():
                 control.resume(session, queue)
 
-    def rest(self, within: float = 30.0) -> None:
+    def rest(self, within: float = 60.0) -> None:
         """Until every row has ended; then nothing that was promised may be broken."""
         deadline = time.monotonic() + within
         while moving := unrest(self.engine):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, Index, Row, Table, literal_column, select, text
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.engine import URL
 from sqlalchemy.schema import Constraint, CreateIndex
 
 from backend.queue.doctor.findings import Examination, Finding, error, rows_of, warning
@@ -14,6 +14,7 @@ from backend.queue.sql import server
 from backend.queue.sql.examining import SHOWN
 
 MIGRATE: Final = "Run `lockkeeper migrate`."
+_POSTGRESQL: Final = URL.create("postgresql").get_dialect()()
 _WORDS: Final = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
 
 
@@ -119,7 +120,7 @@ def _index_flaws(table: Table, index: Index, row: Row[Any] | None) -> Iterator[F
         yield error(
             "index-missing",
             f"The index {index.name} of {table.name} is missing: statements that need it read the"
-            f" whole table. Make it again: {_making(index)};",
+            f" whole table. Make it again with `{_making(index)}`.",
             **facts,
         )
     elif not row.valid:
@@ -135,14 +136,14 @@ def _index_flaws(table: Table, index: Index, row: Row[Any] | None) -> Iterator[F
             f"The index {index.name} of {table.name} is another one than this release's: it has"
             f" the columns {', '.join(row.columns)}"
             + (f" where {row.predicate}." if row.predicate else ".")
-            + f" Drop it and make it again: {_making(index)};",
+            + f" Drop it and make it again with `{_making(index)}`.",
             **facts,
         )
 
 
 def _making(index: Index) -> str:
     """The statement that makes it while everything runs."""
-    made = " ".join(str(CreateIndex(index).compile(dialect=PGDialect())).split())
+    made = " ".join(str(CreateIndex(index).compile(dialect=_POSTGRESQL)).split())
     return made.replace("INDEX ", "INDEX CONCURRENTLY ", 1)
 
 

@@ -1,8 +1,7 @@
 """The process for one suspect of the probe workload: ``python -m … URL QUEUE TOKEN NAME``.
 
-The row's payload says what its first step does: ``kill`` or ``exit`` this process, end it by a
-signal without a ``name``, be ``deaf`` to whatever it is told, ``wait`` until it is told to stop, or
-nothing of the kind.
+The row's payload says what its first step does: ``kill`` or ``exit`` this process, make it ``deaf``
+to whatever it is told, ``wait`` until it is told to stop, or nothing of the kind.
 """
 
 import os
@@ -28,8 +27,6 @@ POLICY = Policy(ttl=timedelta(seconds=2), grace=timedelta(milliseconds=200))
 def first(payload: str, _tools: None) -> Done:
     if payload == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if payload == "name":
-        os.kill(os.getpid(), signal.SIGRTMIN + 1)
     if payload == "deaf":
         os.kill(os.getpid(), signal.SIGSTOP)
     if payload == "exit":

@@ -243,8 +243,8 @@ def test_a_workers_transaction_that_freezes_lets_go_of_its_row(
 
 
 def test_a_workers_statement_is_cancelled_after_one_lease_time(engine: Engine) -> None:
-    with make_sessions(engine, limit=timedelta(milliseconds=50))() as session:
-        with pytest.raises(DBAPIError) as cancelled:
-            session.execute(text("SELECT pg_sleep(20)"))
+    limited = make_sessions(engine, limit=timedelta(milliseconds=50))
+    with limited() as session, pytest.raises(DBAPIError) as cancelled:
+        session.execute(text("SELECT pg_sleep(20)"))
 
     assert worth_repeating(cancelled.value)
