@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 HANGS: Final = GRACE.total_seconds()
 """Past its steps' limits, and after its lease was taken back, a row that still runs is hung."""
+LOCKED: Final = 0.1  # seconds until a row that somebody has locked is settled
 LOOK_FROM_FRONT: Final = 1.0  # seconds between two claims that ignore the marks, at least
 
 
@@ -63,6 +64,7 @@ class Producer(threading.Thread):
         self._changed = threading.Condition()
         self._unstarted: dict[int, Lease] = {}
         self._finished: list[Settlement] = []
+        self._locked: list[Settlement] = []
         self._running: dict[Lease, float] = {}
         self._in_flight = 0
         self._hint = False
@@ -104,7 +106,7 @@ class Producer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not (self._draining and self._in_flight == 0 and not self._finished):
+            while not self._drained:
                 claimed = self._turn()
                 if claimed:
                     self._start_rows(claimed)
@@ -112,6 +114,11 @@ class Producer(threading.Thread):
                     self._wait()
         except Stopped:
             pass
+
+    @property
+    def _drained(self) -> bool:
+        unsettled = self._in_flight or self._finished or self._locked
+        return self._draining and not unsettled
 
     def close(self) -> None:
         """Let the idle threads end; only once nobody needs a child that one of them started.
@@ -124,7 +131,7 @@ class Producer(threading.Thread):
         """Settle what is finished and, in the same transaction, claim what there is room for."""
         with self._changed:
             self._hint = False
-            settlements, self._finished = self._finished, []
+            settlements, self._finished = self._locked + self._finished, []
             room = 0 if self._draining else min(self._batch, self.capacity - self._in_flight)
         claimed = self._settle_and_claim(settlements, room)
         self._held.add(claimed)
@@ -135,10 +142,13 @@ class Producer(threading.Thread):
             return []
         token, tries = uuid4(), count()
         lost: set[int] = set()
+        locked: set[int] = set()
 
         def work(session: Session) -> list[Lease]:
-            nonlocal lost
-            lost, again = leases.settle(session, self.queue, settlements), next(tries) > 0
+            nonlocal lost, locked
+            # Waiting for one that somebody has locked would keep all others waiting.
+            lost, locked = leases.settle_free(session, self.queue, settlements)
+            again = next(tries) > 0
             if room == 0:
                 return []
             # After a lost answer the first claim may have committed: adopt before claiming.
@@ -155,19 +165,21 @@ class Producer(threading.Thread):
                 raise
             log.warning("settle.refused", queue=self.queue.name, error=type(error.orig).__name__)
             self._settle_singly(settlements)
-            claimed = []
+            claimed, locked = [], set()
         else:
             # A repeated settle finds its own work done, and its leases gone: they were not lost.
-            self._count(settlements, lost if next(tries) == 1 else set(), claimed, room)
-        self._forget(settlements)
+            gone = lost if next(tries) == 1 else set()
+            self._count(settlements, gone | locked, claimed, room)
+            self._metrics.lost(self.queue.name, len(gone))
+        self._locked = [s for s in settlements if s.lease.id in locked]
+        self._forget([s for s in settlements if s.lease.id not in locked])
         settlements.clear()
         return claimed
 
     def _count(
-        self, settlements: list[Settlement], lost: set[int], claimed: list[Lease], room: int
+        self, settlements: list[Settlement], but: set[int], claimed: list[Lease], room: int
     ) -> None:
-        self._metrics.stored([s for s in settlements if s.lease.id not in lost])
-        self._metrics.lost(self.queue.name, len(lost))
+        self._metrics.stored([s for s in settlements if s.lease.id not in but])
         if room:
             self._metrics.claimed(self.queue.name, len(claimed))
 
@@ -263,8 +275,8 @@ class Producer(threading.Thread):
             self._changed.wait_for(lambda: self._hint or self._finished, self._idle_seconds())
 
     def _idle_seconds(self) -> float:
-        if self._draining:
-            return 0.1
+        if self._draining or self._locked:
+            return LOCKED
         if self._due is None or self._in_flight >= self.capacity:
             return self._interval
         return min(self._interval, max(self._due - time.monotonic(), 0.01))

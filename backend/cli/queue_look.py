@@ -20,7 +20,8 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400  # seconds
 def _table(*headings: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left")
+        # Folded, not cut: a name is there to be copied.
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     return table
 
 
@@ -83,8 +84,7 @@ def preview(answer: Json) -> "RenderableType":
     rows = ("" if answer["complete"] else "at least ") + count(answer["count"], "row")
     head = f"{rows} of {plain(answer['queue'])} would be requeued"
     table = _table("Fingerprint", "Rows", "Failure", "Error, for example", right=("Rows",))
-    table.columns[0].no_wrap = True  # it is there to be copied
-    table.columns[0].min_width = 32
+    table.columns[0].min_width = 32  # of a fingerprint, in one piece
     for group in answer["groups"]:
         table.add_row(
             group["fingerprint"],

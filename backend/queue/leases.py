@@ -58,6 +58,7 @@ __all__ = [
     "released",
     "rewound",
     "settle",
+    "settle_free",
     "settle_one",
     "snoozed",
     "suspect_waits",
@@ -148,7 +149,31 @@ def settle(session: Session, queue: Queue, settlements: Sequence[Settlement]) ->
     """
     if not settlements:
         return set()
-    params = {
+    settled = set(session.scalars(sql.settle(queue), _ends(settlements)))
+    return {s.lease.id for s in settlements} - settled
+
+
+def settle_free(
+    session: Session, queue: Queue, settlements: Sequence[Settlement]
+) -> tuple[set[int], set[int]]:
+    """Like :func:`settle`, but it waits for nobody.
+
+    Returns:
+        The ids whose lease was lost, and those that somebody else has locked just now: nothing
+        was written for them, and they are to be settled later.
+    """
+    if not settlements:
+        return set(), set()
+    settled = set(session.scalars(sql.settle(queue, wait=False), _ends(settlements)))
+    missing = [s.lease for s in settlements if s.lease.id not in settled]
+    if not missing:
+        return set(), set()
+    locked = set(session.scalars(sql.still_mine(queue), _fences(missing)))
+    return {lease.id for lease in missing} - locked, locked
+
+
+def _ends(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    return {
         "ends_id": [s.lease.id for s in settlements],
         "ends_token": [str(s.lease.token) for s in settlements],
         "ends_status": [s.status for s in settlements],
@@ -160,8 +185,6 @@ def settle(session: Session, queue: Queue, settlements: Sequence[Settlement]) ->
         "ends_stalls": [s.stalls for s in settlements],
         "ends_restart": [s.restart for s in settlements],
     }
-    settled = set(session.scalars(sql.settle(queue), params))
-    return {s.lease.id for s in settlements} - settled
 
 
 def settle_one(session: Session, settlement: Settlement) -> None:

@@ -110,7 +110,9 @@ class Listener:
             try:
                 self._listen()
                 pause = 0.1
-            except (SQLAlchemyError, OSError) as error:
+            # Where it cannot connect, it is the driver's own error: nobody wraps it for a raw
+            # connection.
+            except (SQLAlchemyError, psycopg2.Error, OSError) as error:
                 log.warning("listener.lost", error=type(error).__name__, retry_in_s=pause)
                 self._lost()
                 self._stopped.wait(pause)
@@ -126,8 +128,6 @@ class Listener:
                 cursor.execute(f"LISTEN {CHANNEL}")
                 selector.register(connection, selectors.EVENT_READ)
                 self._hear(connection, selector)
-        except psycopg2.Error as error:
-            raise OSError(str(error)) from error
         finally:
             raw.invalidate()
 

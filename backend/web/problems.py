@@ -14,6 +14,7 @@ from backend.problems import Problem
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+_TOOK_TOO_LONG = {"57014", "55P03"}  # SQLSTATE: query_canceled, lock_not_available
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,13 @@ def _http(error: HTTPException) -> Response:
 
 def _database(error: Exception) -> Response:
     log.warning("database.unavailable", error=type(error).__name__, exc_info=error)
-    response = document(503, "The database cannot be reached now: try again.", "unavailable")
+    waited = getattr(getattr(error, "orig", None), "pgcode", None) in _TOOK_TOO_LONG
+    detail = (
+        "The database took too long: another transaction may hold its rows. Try again."
+        if waited
+        else "The database cannot be reached now: try again."
+    )
+    response = document(503, detail, "unavailable")
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 

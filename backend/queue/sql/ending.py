@@ -44,11 +44,12 @@ from backend.queue.sql.blocks import (
 
 
 @cache
-def settle(queue: Queue) -> Select[Any]:
+def settle(queue: Queue, *, wait: bool = True) -> Select[Any]:
     """End the attempts in ``ends_*``, one statement for a whole batch, history included.
 
     Rows are locked in the order of their ids first: two batches that share rows would deadlock
-    within seconds otherwise. Answers the ids that were still mine.
+    within seconds otherwise. Answers the ids that were still mine; unless told to ``wait``, only of
+    rows that nobody else has locked.
     """
     rows = queue.rows
     ends = unnest(
@@ -59,14 +60,15 @@ def settle(queue: Queue) -> Select[Any]:
     q = rows.alias("q")
     asked = [ends.c[n].label(f"to_{n}") for n in ("status", "outcome", "failure", "error",
              "delay", "attempts", "stalls", "restart")]  # fmt: skip
-    locked = (
+    mine = (
         select(*(q.c[name] for name in HISTORY), *asked)
         .join(ends, and_(q.c.id == ends.c.id, q.c.lease_token == ends.c.token))
         .order_by(q.c.id)
         .with_for_update(key_share=True, of=q)
-        .cte("locked")
-        .prefix_with("MATERIALIZED")
     )
+    if not wait:
+        mine = mine.with_for_update(key_share=True, skip_locked=True, of=q)
+    locked = mine.cte("locked").prefix_with("MATERIALIZED")
     to_ready = locked.c.to_status == word(queue.ready)
     settled = (
         update(rows)

@@ -201,3 +201,33 @@ def test_a_queue_that_has_drained_takes_no_child_from_another_that_has_not(
     worker.drain()
 
     assert [line.outcome for line in rows.history() if line.queue == "probe"] == ["done"]
+
+
+def test_a_row_that_somebody_has_locked_keeps_no_other_from_being_claimed_and_settled(
+    rows: Rows, engine: Engine
+) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def run(row_id: int, _tools: None) -> Done:
+        if row_id == locked:
+            running.set()
+            assert go_on.wait(20)
+        return Done({})
+
+    locked = rows.one(PARCEL)
+    worker = daemon(engine, parcels(run, saved=None))
+    worker.start()
+    try:
+        assert running.wait(10)
+        with rows.sessions.begin() as session:
+            session.execute(text("SELECT 1 FROM parcel WHERE id = :id FOR UPDATE"), {"id": locked})
+            go_on.set()
+            others = rows.add(PARCEL, 4)
+            eventually(
+                lambda: {rows.row(row_id, PARCEL).status for row_id in others} == {"delivered"},
+                within=1.5,
+            )
+        eventually(lambda: finished(rows, PARCEL))
+    finally:
+        worker.drain()
+    assert {tuple(rows.outcomes(row_id)) for row_id in (locked, *others)} == {("done",)}

@@ -118,7 +118,10 @@ def test_a_request_id_that_could_forge_a_log_line_is_replaced(client: FlaskClien
 
 
 def test_a_database_that_does_not_answer_in_time_is_503(trial: FlaskClient) -> None:
-    assert trial.get("/api/trial/slow").status_code == 503
+    answer = trial.get("/api/trial/slow")
+
+    assert answer.status_code == 503
+    assert "took too long" in answer.get_json()["error"]
 
 
 def test_a_rate_limit_says_when_to_come_back(trial: FlaskClient) -> None:

@@ -30,6 +30,21 @@ def test_a_fingerprint_can_be_copied_from_a_narrow_terminal() -> None:
     assert max(map(len, shown.get().splitlines())) <= 80
 
 
+def test_a_long_workers_name_is_folded_and_not_cut_on_a_narrow_terminal() -> None:
+    name = "lockkeeper-worker-0123456789-abcdefghij-0123456789-xyz"
+    worker = {
+        "name": name, "hostname": name, "pid": 7, "version": "1", "queues": ["packages"], "held": 0,
+        "heartbeat_age_seconds": 1.0, "draining": False, "alive": True,
+    }  # fmt: skip
+    console = Console(width=80)
+
+    with console.capture() as shown:
+        console.print(queue_look.worker_table([worker]))
+
+    cells = [line.split()[:1] for line in shown.get().splitlines()[3:]]
+    assert "".join(cell for line in cells for cell in line) == name
+
+
 @pytest.mark.parametrize(
     ("shown", "alarming"),
     [
