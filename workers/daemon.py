@@ -172,6 +172,8 @@ class Daemon:
             How many rows were still running at the end of the grace and were released.
         """
         began = time.monotonic()
+        log.info("worker.draining", worker=self.name, held=len(self._held),
+                 grace_s=round(self._policy.grace.total_seconds()))  # fmt: skip
         self._heartbeat.draining = True
         self._reaper.stop()
         self._retention.stop()

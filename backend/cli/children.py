@@ -30,7 +30,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Child:
     """``process`` leads a process group of its own: Ctrl-C is for us, who then stop it.
 
-    ``lives``: how often it is started again after a signal killed it.
+    ``lives``: how often it is started again after a signal killed it or it ended with 1.
     """
 
     name: str
@@ -69,21 +69,23 @@ class Children:
         self._children.remove(child)
 
     def check(self) -> None:
-        """Start again whom a signal killed; raise CommandError when one has ended otherwise."""
+        """Start again whom a signal killed or who gave up; raise CommandError for other ends."""
         for child in list(self._children):
             code = child.process.poll()
-            if code is not None and code < 0 and child.lives > 0:
-                self._start_again(child, -code)
-            elif code is not None:
+            if code is None:
+                continue
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            if child.lives > 0 and (code < 0 or code == FAILED):
+                self._start_again(child, how)
+            else:
                 _show_last_words(child)
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
                 raise CommandError(
                     f"the {child.name} {how}; its log is {child.log}",
                     WRONG_USAGE if code == WRONG_USAGE else FAILED,
                 )
 
-    def _start_again(self, child: Child, number: int) -> None:
-        say(f"The {child.name} was killed by signal {number}: starting it again.")
+    def _start_again(self, child: Child, how: str) -> None:
+        say(f"The {child.name} {how}: starting it again.")
         self.forget(child)
         process = _spawn(child.name, child.environment, child.log)
         self._children.append(replace(child, process=process, lives=child.lives - 1))

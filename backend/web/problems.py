@@ -72,8 +72,11 @@ def _http(error: HTTPException) -> Response:
 
 
 def _database(error: Exception) -> Response:
-    log.warning("database.unavailable", error=type(error).__name__, exc_info=error)
-    waited = getattr(getattr(error, "orig", None), "pgcode", None) in _TOOK_TOO_LONG
+    cause = getattr(error, "orig", None)
+    # The driver's own first line: no statement and no parameters, and one line for each request.
+    log.warning("database.unavailable", error=type(error).__name__,
+                reason=str(cause or "").partition("\n")[0])  # fmt: skip
+    waited = getattr(cause, "pgcode", None) in _TOOK_TOO_LONG
     detail = (
         "The database took too long: another transaction may hold its rows. Try again."
         if waited

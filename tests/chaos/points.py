@@ -61,6 +61,7 @@ def statements(queues: Iterable[Queue]) -> dict[int, str]:
             id(sql.progress(queue)): "progress",
             id(sql.commit_step(queue)): "commit",
             id(sql.settle(queue)): "settle",
+            id(sql.settle(queue, wait=False)): "settle",
             id(sql.heartbeat(queue)): "heartbeat",
             id(sql.still_mine(queue)): "still_mine",
             id(sql.try_reaper_lock(queue.table)): "reaper_lock",

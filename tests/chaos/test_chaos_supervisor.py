@@ -3,10 +3,14 @@
 import os
 import signal
 
+import pytest
+
 from backend.queue.lifecycle import SUSPECT_STALLS
 from tests.chaos.fleet import held_by
 from tests.chaos.stage import Stage, eventually
 from tests.chaos.workload import LEDGER
+
+pytestmark = pytest.mark.chaos
 
 
 def test_a_supervisors_sigterm_to_every_process_convicts_no_row_that_runs_alone(

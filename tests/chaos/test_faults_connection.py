@@ -16,6 +16,7 @@ CUTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.chaos
 def test_a_write_whose_outcome_is_unknown_is_made_once_and_nobody_is_blamed(stage: Stage) -> None:
     (worker,) = stage.start()
     for statement, at_commit in CUTS:

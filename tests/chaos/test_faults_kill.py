@@ -26,6 +26,7 @@ def kill_at(stage: Stage, points: tuple[str, ...]) -> list[ChaosWorker]:
     return victims
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_between_any_two_statements_loses_and_doubles_nothing(
     stage: Stage,
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_killed_workers_rows_are_ready_again_within_twenty_seconds_at_the_defa
     eventually(lambda: not lost & stage.held(victim), within=20)
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("reapers", [2, 5])
 def test_several_reapers_at_once_reap_each_row_once_whatever_their_clocks_say(
     stage: Stage, reapers: int

@@ -20,6 +20,8 @@ from tests.chaos.stage import Stage, eventually
 from tests.chaos.workload import CRATES
 from tests.conftest import open_directory
 
+pytestmark = pytest.mark.chaos
+
 # Two server connections for all: transactions of both workers share them.
 SETTINGS = """
 [databases]

@@ -9,6 +9,8 @@ from tests.chaos.server import Server
 from tests.chaos.stage import TTL, Stage, eventually, quiet_for
 from tests.chaos.workload import CRATES
 
+pytestmark = pytest.mark.chaos
+
 
 def crash(server: Server) -> None:
     server.crash()

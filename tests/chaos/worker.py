@@ -98,11 +98,16 @@ def serve(url: str, options: Options) -> int:
     name = worker_name(options.name)
     engine = make_engine(url, pool_size=4, application_name=name)
     listening = make_engine(url, pool_size=1, application_name=f"{name}-listen")
+    beating = make_engine(url, pool_size=1, application_name=f"{name}-beat")
     alone = [sys.executable, "-m", "tests.chaos.alone", url, options.model_dump_json()]
     assignments = [Assignment(pipeline) for pipeline in pipelines()]
-    daemon = Daemon(engine, listening, assignments, options.policy(), name=name, alone=alone)
+    daemon = Daemon(
+        engine, listening, assignments, options.policy(), name=name, alone=alone,
+        beat_engine=beating,
+    )  # fmt: skip
     points = Points(QUEUES, lambda point, act: say(event="hit", point=point, act=act))
-    points.install(engine)
+    for watched in (engine, beating):
+        points.install(watched)
     for trap in options.traps:
         points.arm(Trap(**trap))
 

@@ -117,3 +117,24 @@ def test_a_listener_that_hears_itself_stays_and_one_that_is_deaf_listens_again(
 
     eventually(lambda: [pid for pid in listeners(engine) if pid != first])
     listener.stop()
+
+
+def test_a_listener_that_cannot_connect_tries_again_until_it_can(
+    engine: Engine, listening_engine: Engine, postgres: str
+) -> None:
+    heard, lost, name = Heard(), threading.Semaphore(0), listening_engine.url.database
+    listener = Listener(listening_engine, heard, lost=lost.release)
+    listener.start()
+    (pid,) = eventually(lambda: listeners(engine))
+    with closing(psycopg2.connect(postgres)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        try:
+            cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
+            assert all(lost.acquire(timeout=10) for _ in range(2))
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+    eventually(lambda: listeners(engine))
+    notify(engine, "probe")
+    assert heard.wait_for("probe")
+    listener.stop()
