@@ -1,8 +1,10 @@
 """The outside of PROCESS steps: which child runs a row, and what its answer means."""
 
 import contextlib
+import shutil
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,9 @@ TASKS: Final = 100
 """A child is replaced after so many."""
 RSS_CEILING: Final = 192 * 1024 * 1024
 """Or once it keeps more than this resident, in bytes; ten times what it starts with."""
+SCRATCH: Final = "lockkeeper-step-"
+LEFTOVER: Final = 86400.0
+"""Seconds after which no step works in its folder any more: the longest takes an hour."""
 
 
 def _uncounted(_what: str) -> None:
@@ -123,8 +128,16 @@ class Children:
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
     """A folder for one row; that a step made parts of it hard to remove must cost nobody else."""
-    with tempfile.TemporaryDirectory(prefix="lockkeeper-step-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def sweep_leftovers() -> None:
+    """Remove the scratch folders that killed workers left behind, perhaps with unpacked giants."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > LEFTOVER:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(out: bytes) -> dict[str, Any]:

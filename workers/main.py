@@ -12,7 +12,7 @@ from subprocess import SubprocessError
 from types import FrameType
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend import logs
 from backend.db import make_engine
@@ -23,6 +23,7 @@ from backend.settings import Settings, SettingsError, psycopg2_url
 from backend.workloads import discover, parts
 from workers import health
 from workers.daemon import Assignment, Daemon, Policy, worker_name
+from workers.isolation import sweep_leftovers
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,7 @@ def wait_for_schema(url: str, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             found = current(url)
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             log.warning("database.unavailable", error=type(error).__name__, retry_in_s=pause)
         else:
             if found is not None and found >= head():
@@ -152,6 +153,7 @@ def _say_confinement() -> None:
 def _serve(daemon: Daemon, signals: Signals) -> int:
     daemon.start()
     _say_confinement()
+    sweep_leftovers()
     while not signals.stop.wait(WATCH):
         if not daemon.healthy:
             log.error("worker.broken", reason="a thread died, or all of a queue hang")

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -700,3 +701,20 @@ def test_waiting_for_a_childs_slot_is_no_stall(rows: Rows, serving: Daemon) -> N
         )
 
     eventually(begun_late, within=10)
+
+
+def test_scratch_folders_that_killed_workers_left_behind_are_removed_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, fresh, other = (
+        tmp_path / name for name in ("lockkeeper-step-1", "lockkeeper-step-2", "somebody-elses")
+    )
+    for folder in (left, fresh, other):
+        folder.mkdir()
+        (folder / "unpacked").write_text("much")
+    for folder in (left, other):
+        os.utime(folder, (0, 0))
+
+    isolation.sweep_leftovers()
+    assert sorted(tmp_path.iterdir()) == [fresh, other]
