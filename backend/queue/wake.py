@@ -67,8 +67,8 @@ class Notifier:
 
     def _send(self, queues: set[str]) -> None:
         try:
-            with self._engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT")
+            # No AUTOCOMMIT: its end, on a connection that broke, is no error of SQLAlchemy's.
+            with self._engine.begin() as connection:
                 for queue in sorted(queues):
                     connection.execute(NOTIFY, {"channel": CHANNEL, "queue": queue})
         except SQLAlchemyError as error:

@@ -4,10 +4,11 @@ import select as selecting
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from backend.db import make_engine
 from backend.queue.wake import CHANNEL, Listener, Notifier
@@ -69,6 +70,42 @@ def test_a_burst_of_hints_goes_out_as_a_handful(engine: Engine, database_url: st
 
     assert set(heard) == {"probe", "errand"}
     assert len(heard) <= 8
+
+
+def test_a_notifier_outlives_a_connection_that_breaks_under_it(
+    engine: Engine, listening_engine: Engine
+) -> None:
+    breaking = make_engine(
+        engine.url.render_as_string(hide_password=False), pool_size=1, application_name="breaks"
+    )
+    sent_before, broken = list[str](), list[int]()
+
+    @event.listens_for(breaking, "after_cursor_execute")
+    def _break(connection: Connection, _cursor: Any, sent: str, *_: Any) -> None:
+        if "pg_notify" not in sent:
+            return
+        sent_before.append(sent)
+        if len(sent_before) == 2:  # a connection that was used before
+            pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr] # it is open
+            broken.append(pid)
+            with engine.begin() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+    heard = Heard()
+    listener = Listener(listening_engine, heard)
+    listener.start()
+    eventually(lambda: listeners(engine))
+    notifier = Notifier(breaking)
+    notifier.ready("first")
+    assert heard.wait_for("first")
+    notifier.ready("lost")
+    eventually(lambda: broken)
+    notifier.ready("heard")
+
+    assert heard.wait_for("heard")
+    notifier.close()
+    listener.stop()
+    breaking.dispose()
 
 
 def test_a_notifier_that_cannot_reach_the_database_neither_raises_nor_blocks() -> None:
