@@ -91,9 +91,10 @@ def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions
     """A factory of sessions on ``engine``.
 
     Args:
-        limit: of one statement, and of a transaction in which nothing happens: the server ends
-            either then. A process that is frozen, or cut off, in the middle of a transaction would
-            otherwise keep its locks for ever.
+        limit: of a moment in which a transaction does nothing; half of it, of one statement. The
+            server ends either then: a process that is frozen, or cut off, in the middle of a
+            transaction would otherwise keep its locks for ever. Half, so that a lease outlives
+            a commit that waits for somebody's lock.
     """
     sessions = sessionmaker(engine, expire_on_commit=False)
     if limit is not None:
@@ -101,7 +102,7 @@ def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions
         # In the transaction itself: a pooler may give each one another connection.
         limits = (
             f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds};"
-            f" SET LOCAL statement_timeout = {milliseconds}"
+            f" SET LOCAL statement_timeout = {max(1, milliseconds // 2)}"
         )
 
         @event.listens_for(sessions, "after_begin")

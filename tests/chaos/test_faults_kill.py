@@ -41,6 +41,7 @@ def test_a_worker_killed_between_any_two_statements_loses_and_doubles_nothing(
     assert stage.outcomes()["stalled"] > 0
 
 
+@pytest.mark.chaos
 def test_a_worker_that_wakes_up_past_its_lease_writes_nothing_and_works_on(stage: Stage) -> None:
     stage.add(8, kind="slow")
     (zombie,) = stage.start()
@@ -74,6 +75,7 @@ def test_a_worker_frozen_between_fence_and_commit_pins_its_row_for_one_lease_tim
     assert frozen.alive
 
 
+@pytest.mark.chaos
 def test_a_killed_workers_rows_are_ready_again_within_twenty_seconds_at_the_default_lease(
     stage: Stage,
 ) -> None:

@@ -119,6 +119,7 @@ def test_an_environment_is_made_once_then_left_alone_then_brought_up_to_date(
     assert (code, said[0]) == (0, "bootstrap: installing requirements.lock")
 
 
+@pytest.mark.slow
 def test_an_environment_whose_making_was_killed_is_made_anew(repository: Path) -> None:
     assert begin(repository, "installing requirements.lock")
     assert not (repository / ".venv" / ".lockkeeper-stamp").exists()
@@ -130,6 +131,7 @@ def test_an_environment_whose_making_was_killed_is_made_anew(repository: Path) -
     assert works(repository / ".venv")
 
 
+@pytest.mark.slow
 def test_an_environment_that_was_moved_is_made_anew(repository: Path) -> None:
     bootstrap(repository)
     moved = repository.rename(repository.with_name("moved"))
@@ -137,6 +139,7 @@ def test_an_environment_that_was_moved_is_made_anew(repository: Path) -> None:
     assert begin(moved, "making")
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_works_and_the_other_waits(repository: Path) -> None:
     with start(repository) as first, start(repository) as second:
         said = first.communicate()[1] + second.communicate()[1]

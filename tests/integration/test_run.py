@@ -237,6 +237,7 @@ def test_an_api_that_dies_is_named_and_the_rest_is_stopped(house: House) -> None
     assert "api | " in said
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_is_started_again_and_no_package_is_lost(
     place: Place,
 ) -> None:
@@ -270,6 +271,7 @@ def test_a_signal_in_the_middle_of_vetting_stops_everything(place: Place) -> Non
         assert process.stdout.read() == ""
 
 
+@pytest.mark.slow
 def test_two_that_start_at_once_in_two_folders_do_not_take_each_others_port(
     place: Place, first: Finished
 ) -> None:

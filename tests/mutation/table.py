@@ -362,7 +362,7 @@ FREEZES: Final = (
     ),
     Mutant(
         "a statement may take for ever", DATABASE,
-        'f" SET LOCAL statement_timeout = {milliseconds}"',
+        'f" SET LOCAL statement_timeout = {max(1, milliseconds // 2)}"',
         '" SET LOCAL statement_timeout = 0"',
         (f"{FENCE}:cancelled_after",),
     ),

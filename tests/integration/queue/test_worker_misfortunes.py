@@ -161,13 +161,13 @@ def narrow(database_url: str) -> Iterator[Engine]:
 def test_steps_that_wait_for_a_lock_of_another_take_no_connection_from_the_heartbeat(
     rows: Rows, engine: Engine, narrow: Engine
 ) -> None:
-    added = rows.add(count=8)
-    worker = daemon(narrow, probes(), concurrency=8, beat_engine=engine)
+    added, ttl = rows.add(count=8), timedelta(seconds=4)
+    worker = daemon(narrow, probes(), concurrency=8, beat_engine=engine, ttl=ttl)
     with engine.connect() as locker:
         locker.execute(text("LOCK TABLE probe_effects"))
         worker.start()
         eventually(lambda: "working" in rows.statuses().values())
-        deadline = time.monotonic() + 3 * TTL.total_seconds()
+        deadline = time.monotonic() + 2 * ttl.total_seconds()
         silent = 0.0
         while time.monotonic() < deadline:
             threading.Event().wait(0.1)
@@ -176,7 +176,7 @@ def test_steps_that_wait_for_a_lock_of_another_take_no_connection_from_the_heart
         eventually(lambda: finished(rows), within=30)
     finally:
         worker.drain()
-    assert silent < TTL.total_seconds()
+    assert silent < ttl.total_seconds()
     assert {tuple(rows.outcomes(row_id)) for row_id in added} == {("done",)}
 
 
