@@ -19,18 +19,18 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend import logs
 from backend.db import make_engine, make_sessions
 from backend.queue import fleet, leases
 from backend.queue.confinement import limit_memory
-from backend.queue.leases import Lease
+from backend.queue.leases import Lease, Settlement
 from backend.settings import Settings, SettingsError
 from workers.assignment import Assignment, Policy, this_worker
 from workers.database import Stopped, Transactions
-from workers.executor import Executor
+from workers.executor import Executor, unstored
 from workers.heartbeat import Heartbeat
 from workers.held import Held
 from workers.isolation import Children
@@ -123,10 +123,17 @@ def _work(executor: Executor, transactions: Transactions, lease: Lease) -> None:
     settlement = executor.run(lease)
     if settlement is None:
         return
-    try:
+
+    def settle(settlement: Settlement) -> None:
         transactions.run(
             lambda session: leases.settle(session, lease.queue, [settlement]), doing="settle"
         )
+
+    try:
+        try:
+            settle(settlement)
+        except DBAPIError as error:  # else the row would be left behind, and convicted for it
+            settle(unstored(lease, "settling", error))
     except Stopped:
         log.warning("settle.failed", queue=lease.queue.name, row_id=lease.id)
 

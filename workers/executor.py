@@ -106,7 +106,7 @@ class Executor:
             except (LeaseLost, Stopped):
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a save ends its attempt, too
-                return Ended(_unstored(lease, stage, error))
+                return Ended(unstored(lease, stage.name, error))
             self._held.advance(lease)
         return Ended(leases.done(lease))
 
@@ -217,11 +217,12 @@ class Ended:
     stored: bool = False
 
 
-def _unstored(lease: Lease, stage: Stage, error: Exception) -> Settlement:
+def unstored(lease: Lease, doing: str, error: Exception) -> Settlement:
+    """How an attempt ends whose result was refused: for good only where its data are at fault."""
     if not refuses_data(error):
         return leases.after_error(lease, error)
     cause = type(getattr(error, "orig", error)).__name__
-    return leases.failed(lease, "permanent", f"{stage.name}: its result cannot be stored: {cause}")
+    return leases.failed(lease, "permanent", f"{doing}: its result cannot be stored: {cause}")
 
 
 def _taken_back(lease: Lease, stage: Stage) -> str:

@@ -17,7 +17,7 @@ from backend.queue import leases
 from backend.queue.leases import Lane, Lease, Marks, Settlement
 from backend.queue.pipeline import GRACE, Pipeline
 from workers.database import Stopped, Transactions
-from workers.executor import Executor
+from workers.executor import Executor, unstored
 from workers.held import Held
 
 log = structlog.get_logger(__name__)
@@ -184,13 +184,12 @@ class Producer(threading.Thread):
             self._metrics.claimed(self.queue.name, len(claimed))
 
     def _settle_singly(self, settlements: list[Settlement]) -> None:
-        """One row's data spoilt the batch: find it, fail it for good, settle its neighbours."""
+        """One row's data spoilt the batch: find it, end it, settle its neighbours."""
         for settlement in settlements:
             try:
                 self._settle_one(settlement)
             except DBAPIError as error:
-                why = f"its result could not be stored: {type(error.orig).__name__}"
-                self._settle_one(leases.failed(settlement.lease, "permanent", why))
+                self._settle_one(unstored(settlement.lease, "settling", error))
 
     def _settle_one(self, settlement: Settlement) -> None:
         self._transactions.run(

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.db import make_engine
-from backend.queue.pipeline import Done, Pipeline, Step
+from backend.queue.pipeline import Done, Pipeline, Reject, Step
 from tests.integration.queue.probe_workload import PROBE, Probe, save
 from workers.alone import run_alone
 from workers.assignment import Assignment, Policy
@@ -24,7 +24,7 @@ from workers.main import Signals
 POLICY = Policy(ttl=timedelta(seconds=2), grace=timedelta(milliseconds=200))
 
 
-def first(payload: str, _tools: None) -> Done:
+def first(payload: str, _tools: None) -> Done | Reject:
     if payload == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if payload == "deaf":
@@ -33,6 +33,8 @@ def first(payload: str, _tools: None) -> Done:
         os._exit(3)
     if payload == "wait":
         threading.Event().wait()
+    if payload == "refuse":
+        return Reject("not this one")
     return Done({})
 
 

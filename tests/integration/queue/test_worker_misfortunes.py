@@ -231,3 +231,41 @@ def test_a_row_that_somebody_has_locked_keeps_no_other_from_being_claimed_and_se
     finally:
         worker.drain()
     assert {tuple(rows.outcomes(row_id)) for row_id in (locked, *others)} == {("done",)}
+
+
+REFUSE_TWICE = """
+CREATE SEQUENCE refusals;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status = 'delivered' AND nextval('refusals') <= 2 THEN
+        RAISE EXCEPTION 'not now' USING ERRCODE = 'XX000';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.fixture
+def refused_twice(engine: Engine) -> Iterator[None]:
+    """The database refuses two settlements by its own fault: of a batch, then of its row."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE_TWICE)
+    yield
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP FUNCTION refuse CASCADE; DROP SEQUENCE refusals")
+
+
+@pytest.mark.usefixtures("refused_twice")
+def test_a_settlement_that_the_database_refuses_for_its_own_reasons_is_another_attempt(
+    rows: Rows, engine: Engine
+) -> None:
+    row_id = rows.one(PARCEL, max_attempts=2)
+    worker = daemon(engine, parcels(saved=None))
+    worker.start()
+    try:
+        eventually(lambda: rows.row(row_id, PARCEL).status in ("delivered", "returned"))
+    finally:
+        worker.drain()
+    assert rows.row(row_id, PARCEL).status == "delivered"
+    assert rows.outcomes(row_id) == ["retry", "done"]

@@ -208,3 +208,31 @@ def test_where_no_process_can_be_started_it_is_tried_again(
 
     eventually(lambda: next(copy(tries)) > 3)
     assert daemon.healthy
+
+
+REFUSE_ONCE = """
+CREATE SEQUENCE refusals;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status = 'broken' AND nextval('refusals') = 1 THEN
+        RAISE EXCEPTION 'not now' USING ERRCODE = 'XX000';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON probe FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+def test_a_settlement_that_the_database_refuses_for_its_own_reasons_convicts_nobody(
+    rows: Rows, engine: Engine, start: Start
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE_ONCE)
+    try:
+        row_id = rows.one(stalls=2, payload="refuse")
+        start()
+        eventually(lambda: rows.row(row_id).status in ("finished", "broken"), within=30)
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP FUNCTION refuse CASCADE; DROP SEQUENCE refusals")
+    assert rows.outcomes(row_id) == ["retry", "done"]
