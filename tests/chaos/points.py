@@ -123,7 +123,9 @@ class Points:
             if trap.act == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             elif trap.act == "stop":
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # To this thread, which cannot take another step then: what is sent to the process may
+                # be delivered by another thread later, when this one is past the point.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     def _due(self, point: str) -> list[Trap]:
         with self._lock:
