@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import psycopg2
 from sqlalchemy import (
     ARRAY,
     Connection,
     Engine,
-    ExceptionContext,
     MetaData,
     Table,
     TableValuedAlias,
@@ -19,8 +19,11 @@ from sqlalchemy import (
     event,
     func,
 )
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeEngine
+
+from backend import driver
 
 Sessions = sessionmaker[Session]
 
@@ -42,8 +45,7 @@ KEEPALIVES = {
     "connect_timeout": 5,  # seconds
 }
 
-
-IN_FAILED_TRANSACTION = "25P02"  # the server's code for whatever is asked of one
+SINGLE = "single"
 
 
 class Base(DeclarativeBase):
@@ -67,24 +69,32 @@ def unnest(name: str, /, **columns: TypeEngine[Any]) -> TableValuedAlias:
 
 def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockkeeper") -> Engine:
     """An engine for ``url`` (driver named, see ``settings.psycopg2_url``); connects lazily."""
-    connect_args: dict[str, Any] = {**KEEPALIVES, "application_name": application_name}
+    connect_args: dict[str, Any] = {
+        **KEEPALIVES,
+        "application_name": application_name,
+        "connection_factory": driver.Connection,
+    }
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=10,  # seconds
-        pool_pre_ping=True,
         connect_args=connect_args,
+        use_native_hstore=False,  # else each new connection asks for its types
     )
-    event.listen(engine, "handle_error", _replace_if_left_in_failure)
+
+    @event.listens_for(engine, "checkout")
+    def _examine(connection: Any, _record: object, _proxy: object) -> None:
+        """Replace what was left in a transaction, and all where a server went away."""
+        if connection.left_open:
+            raise DisconnectionError
+        if not connection.trusted:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg2.Error as error:
+                raise InvalidatePoolError from error
+
     return engine
-
-
-def _replace_if_left_in_failure(context: ExceptionContext) -> None:
-    """A COMMIT that times out may leave its transaction open; the driver takes it for ended."""
-    code = getattr(context.original_exception, "pgcode", None)
-    if context.is_pre_ping and code == IN_FAILED_TRANSACTION:
-        context.is_disconnect = True
 
 
 def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions:
@@ -97,16 +107,28 @@ def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions
             a commit that waits for somebody's lock.
     """
     sessions = sessionmaker(engine, expire_on_commit=False)
+    idle = statement = ""
     if limit is not None:
         milliseconds = max(1, int(limit.total_seconds() * 1000))
         # In the transaction itself: a pooler may give each one another connection.
-        limits = (
-            f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds};"
-            f" SET LOCAL statement_timeout = {max(1, milliseconds // 2)}"
-        )
+        idle = f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}; "
+        statement = f"SET LOCAL statement_timeout = {max(1, milliseconds // 2)}; "
 
-        @event.listens_for(sessions, "after_begin")
-        def _limit(_session: Session, _transaction: Any, connection: Connection) -> None:
-            connection.exec_driver_sql(limits)
+    @event.listens_for(sessions, "after_begin")
+    def _limit(session: Session, _transaction: Any, connection: Connection) -> None:
+        alone = SINGLE in session.info
+        limits = statement if alone else idle + statement
+        if limits or alone:
+            driver_connection = connection.connection.driver_connection
+            assert isinstance(driver_connection, driver.Connection)
+            driver_connection.limits, driver_connection.single = limits, alone
 
     return sessions
+
+
+def single(sessions: Sessions) -> Session:
+    """A session whose every statement is a transaction of its own, sent in one message.
+
+    It holds nothing open between two of them, and costs no COMMIT.
+    """
+    return sessions(info={SINGLE: True})

@@ -1,0 +1,129 @@
+"""Statements that are transactions by themselves: one round trip each.
+
+A session costs several (BEGIN and the limits, the statement, COMMIT) and a good part of a
+millisecond of Python. A statement that stands alone needs none of that: the server ends its
+transaction with it. Its limit rides in the same message, in the same transaction, so that it holds
+behind a pooler as well.
+
+A statement is prepared on each connection: what joins a few tables takes the server ten times as
+long to plan as to run. A pooler may give each transaction another connection, where nothing
+is prepared. That is noticed, and from then on statements are sent as they are.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg2
+from psycopg2.extras import NamedTupleCursor
+from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError
+
+LIMIT: Final = timedelta(seconds=30)
+"""How long one statement may take."""
+
+NOT_PREPARED: Final = ("26000", "42P05", "0A000")
+"""The server's codes for a prepared statement that is not there, that another has left there, or
+whose columns were given other types since."""
+
+
+class Statement:
+    """One statement in PostgreSQL's words; its parameters are ``%(name)s``, with a cast if need be.
+
+    Its plan may be made for any values of them: a condition that is left out for some of them is
+    better a statement of its own.
+    """
+
+    def __init__(self, text: str, *, kind: str = "statement") -> None:
+        """``kind`` stands in its name, which an operator sees in ``pg_stat_activity``."""
+        numbers = _Numbers()
+        body = text % numbers
+        # The name tells a statement from one of another release.
+        name = f"lockkeeper_{kind}_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
+        self.name = name
+        values = ", ".join(f"%({parameter})s" for parameter in numbers)
+        self.text = text if numbers else body  # without values the driver leaves all % alone
+        self.preparation = f"PREPARE {name} AS {body}; "
+        self.execution = f"EXECUTE {name} ({values})" if numbers else f"EXECUTE {name}"
+
+
+class Autocommit:
+    """Runs statements on connections of ``engine``'s pool; for any number of threads."""
+
+    def __init__(self, engine: Engine, limit: timedelta = LIMIT) -> None:
+        self._engine = engine
+        milliseconds = int(limit.total_seconds() * 1000)
+        self._limit = f"SET LOCAL statement_timeout = {milliseconds}; "
+        self._plain = False
+
+    def rows(self, statement: Statement, params: Mapping[str, Any]) -> list[Any]:
+        """Run one statement and commit it.
+
+        Returns:
+            Its rows as named tuples.
+
+        Raises:
+            DBAPIError: as a session would, with the driver's error in ``orig``.
+        """
+        return self.together((statement,), params)
+
+    def together(self, statements: Sequence[Statement], params: Mapping[str, Any]) -> list[Any]:
+        """Run several in one message, which is one transaction; answers the last one's rows.
+
+        Each sees what those before it wrote. Raises as :meth:`rows` does.
+        """
+        try:
+            return self._rows(statements, params, plain=self._plain)
+        except psycopg2.Error as error:
+            # Nobody wraps what a raw connection raises. Without the parameters: no log needs them.
+            sent = "; ".join(statement.text for statement in statements)
+            raise DBAPIError.instance(sent, None, error, psycopg2.Error) from error
+
+    def _rows(
+        self, statements: Sequence[Statement], params: Mapping[str, Any], *, plain: bool
+    ) -> list[Any]:
+        try:
+            with self._connection() as link, link.cursor(cursor_factory=NamedTupleCursor) as cursor:
+                sent = [s.text if plain else _message(s, link, params) for s in statements]
+                cursor.execute(self._limit + "; ".join(sent), params or None)
+                found: list[Any] = cursor.fetchall()
+                return found
+        except psycopg2.Error as error:
+            if plain or error.pgcode not in NOT_PREPARED:
+                raise
+        self._plain = True  # nothing was done yet
+        return self._rows(statements, params, plain=True)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        link = self._engine.raw_connection()
+        try:
+            driver: Any = link.driver_connection
+            driver.autocommit = True  # a word to the driver alone, not to the server
+            yield link
+            driver.autocommit = False
+        except BaseException:
+            link.invalidate()  # in whatever state it is, nobody else gets it
+            raise
+        finally:
+            link.close()
+
+
+def _message(statement: Statement, link: PoolProxiedConnection, params: Mapping[str, Any]) -> str:
+    # By name: two threads that need one for the first time may each make theirs.
+    prepared = link.info.setdefault("prepared", set())
+    if statement.name in prepared:
+        return statement.execution
+    prepared.add(statement.name)
+    # Where there are values, the driver takes a single % for the place of one.
+    preparation = statement.preparation.replace("%", "%%") if params else statement.preparation
+    return preparation + statement.execution
+
+
+class _Numbers(dict[str, str]):
+    """Gives each parameter that is asked for its number."""
+
+    def __missing__(self, parameter: str) -> str:
+        return self.setdefault(parameter, f"${len(self) + 1}")

@@ -1,0 +1,65 @@
+"""What is logged: secrets masked whoever speaks, and no harm where nobody can take it."""
+
+import errno
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from backend import logs
+
+URL = "postgresql://ada:hunter2@db/x"
+
+
+class Full(io.StringIO):
+    """A disk without room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(autouse=True)
+def _configured_as_before() -> Iterator[None]:
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
+
+
+def test_our_own_events_and_those_of_libraries_are_one_format_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure(log_format="json")
+
+    structlog.get_logger("ours").warning(f"at {URL}", password="hunter2", row_id=7)
+    logging.getLogger("library").error("at %s", URL)
+    structlog.get_logger("ours").error("broken", exc_info=RuntimeError(URL))
+    logging.getLogger("library").critical("broken too", exc_info=RuntimeError(URL))
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["level"] for line in lines] == ["warning", "error", "error", "critical"]
+    assert [line["event"] for line in lines[:2]] == ["at postgresql://***@db/x"] * 2
+    assert (lines[0]["password"], lines[0]["row_id"]) == ("***", 7)
+    assert ["RuntimeError" in line.get("exception", "") for line in lines[2:]] == [True, True]
+    assert "hunter2" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_log_that_nobody_can_take_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    stream = Full()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure()
+    if closed:
+        stream.close()
+
+    structlog.get_logger("ours").warning("lost")
