@@ -120,8 +120,8 @@ def _once(transactions: Transactions, work: Callable[[Session], object]) -> None
 
 
 def _work(executor: Executor, transactions: Transactions, lease: Lease) -> None:
-    settlement = executor.run(lease)
-    if settlement is None:
+    ended = executor.run(lease)
+    if ended is None:
         return
 
     def settle(settlement: Settlement) -> None:
@@ -131,7 +131,7 @@ def _work(executor: Executor, transactions: Transactions, lease: Lease) -> None:
 
     try:
         try:
-            settle(settlement)
+            settle(ended.settlement)
         except DBAPIError as error:  # else the row would be left behind, and convicted for it
             settle(unstored(lease, "settling", error))
     except Stopped:

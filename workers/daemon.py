@@ -17,6 +17,7 @@ from backend.queue import fleet, leases
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Pipeline
+from backend.queue.turn import Turns
 from backend.queue.wake import Listener, Notifier
 from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
@@ -29,6 +30,7 @@ from workers.producer import Producer
 from workers.reaping import Reaper
 from workers.retention import Retention
 from workers.suspects import Suspects
+from workers.turning import SteadyTurns
 
 __all__ = ["Assignment", "Daemon", "Policy", "worker_name"]
 
@@ -69,6 +71,7 @@ class Daemon:
         """
         self.name = worker_name(name)
         self._policy = policy
+        self._engine = engine
         self._stop = threading.Event()
         self._held = Held()
         release = version("lockkeeper")
@@ -105,11 +108,13 @@ class Daemon:
             children=self._children, metrics=self.metrics,
             ttl=self._policy.ttl, beat=self._heartbeat.beat,
         )  # fmt: skip
+        queue = assignment.pipeline.queue
+        turns = Turns(self._engine, queue, limit=self._policy.ttl / 2)
         return Producer(
             assignment.pipeline, executor, worker=self.name, transactions=self._transactions,
-            held=self._held, concurrency=self._policy.concurrency,
-            interval=self._policy.interval, ttl=self._policy.ttl,
-            partitions=assignment.partitions, became_ready=self._became_ready,
+            turns=SteadyTurns(queue, turns, self._transactions), held=self._held,
+            policy=self._policy, partitions=assignment.partitions,
+            became_ready=self._became_ready,
         )  # fmt: skip
 
     def _observe(self, pipelines: Sequence[Pipeline]) -> None:

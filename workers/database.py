@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import structlog
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from backend.db import Sessions
+from backend.db import Sessions, single
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -58,8 +59,19 @@ class Transactions:
         self._sessions = sessions
         self._stop = stop
 
+    @property
+    def engine(self) -> Engine:
+        engine = self._sessions.kw["bind"]
+        assert isinstance(engine, Engine)
+        return engine
+
     def once(self, work: Callable[[Session], T]) -> T:
         with self._sessions.begin() as session:
+            return work(session)
+
+    def single(self, work: Callable[[Session], T]) -> T:
+        """``work(session)``, whose every statement is a transaction of its own: no COMMIT."""
+        with single(self._sessions) as session, session.begin():
             return work(session)
 
     def run(
@@ -80,10 +92,16 @@ class Transactions:
             Stopped: the worker's last grace is over.
             Exception: whatever is not worth repeating.
         """
+        return self.repeat(lambda: self.once(work), doing=doing, failed=failed)
+
+    def repeat(
+        self, attempt: Callable[[], T], *, doing: str, failed: Callable[[], None] = lambda: None
+    ) -> T:
+        """``attempt()``, which makes its own transaction, as :meth:`run` does."""
         pause = FIRST_PAUSE
         while True:
             try:
-                return self.once(work)
+                return attempt()
             except Exception as error:
                 if not worth_repeating(error):
                     raise

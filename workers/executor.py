@@ -1,12 +1,14 @@
 """Carries one lease through its stages: load, run, commit; and says how the attempt ended."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from backend.queue import leases
@@ -23,6 +25,7 @@ from backend.queue.pipeline import (
     Step,
 )
 from backend.queue.retry import LeaseLost, TimedOut
+from backend.queue.writes import Writes
 from workers.database import Stopped, Transactions, refuses_data
 from workers.held import Held
 from workers.isolation import Children
@@ -30,6 +33,7 @@ from workers.metrics import Metrics
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
+LOGGED = logging.getLogger(__name__)  # asking it costs a tenth of a line that nobody wants
 
 
 class Executor:
@@ -51,50 +55,64 @@ class Executor:
         self._ttl = ttl
         self._beat = beat
         self._transactions = transactions
+        self._writes = Writes(transactions.engine, ttl=ttl)
         self._held = held
         self._children = children
         self.metrics = metrics
 
-    def run(self, lease: Lease) -> Settlement | None:
+    def run(self, lease: Lease) -> "Ended | None":
         """Work on ``lease`` until its attempt ends.
 
         Returns:
             How to settle it, or None where it was settled already (with its domain rows) or
             the lease is gone.
         """
-        began = time.monotonic()
+        began, steps = time.monotonic(), list[tuple[str, float]]()
         try:
-            ended = self._through_stages(lease)
-        except LeaseLost as lost:
-            log.warning("lease.lost", queue=lease.queue.name, row_id=lease.id, detail=str(lost))
-            self.metrics.lost(lease.queue.name)
-        except Stopped:
-            pass  # released, or left to the reaper: the row is safe either way
-        else:
-            ran = time.monotonic() - began
-            _say(ended.settlement, ran=ran)
-            self.metrics.ended(ended.settlement, ran=ran)
-            if not ended.stored:
-                return ended.settlement
-            self.metrics.stored([ended.settlement])
+            settlement, stored = self._through_stages(lease, steps)
+        except (LeaseLost, Stopped) as why:
+            self._abandon(lease, why, steps)
+            return None
+        ended = Ended(settlement, time.monotonic() - began, steps)
+        if LOGGED.isEnabledFor(logging.INFO):
+            _say(ended)
+        if not stored:
+            return ended
+        self.metrics.settled(lease.queue.name, [ended])
         self._held.drop(lease)
         return None
 
-    def _through_stages(self, lease: Lease) -> "Ended":
+    def _abandon(
+        self, lease: Lease, why: LeaseLost | Stopped, steps: list[tuple[str, float]]
+    ) -> None:
+        """The row is safe either way: another has it, or it is released, or left to the reaper."""
+        queue = lease.queue.name
+        for name, seconds in steps:
+            self.metrics.stepped(queue, name, seconds)
+        if isinstance(why, LeaseLost):
+            log.warning("lease.lost", queue=queue, row_id=lease.id, detail=str(why))
+            self.metrics.lost(queue)
+        self._held.drop(lease)
+
+    def _through_stages(
+        self, lease: Lease, steps: list[tuple[str, float]]
+    ) -> tuple[Settlement, bool]:
+        """How it ends, and whether that is stored already; ``steps`` tells what was run."""
+        snapshot: Any = None
         while (stage := lease.next_stage) is not None:
             step = self._pipeline.step(stage)
             began = time.monotonic()
             try:
-                lease, outcome = self._perform(step, lease)
+                snapshot = self._read(lease) if snapshot is None else snapshot
+                lease, outcome = self._perform(step, stage, lease, snapshot)
             except (LeaseLost, Stopped):
                 raise
             except BaseException as error:  # one that exits the interpreter as well
                 if not self._held.holds(lease):  # it may be why: a lost row's child is killed
                     raise LeaseLost(_taken_back(lease, stage)) from error
-                return Ended(leases.after_error(lease, error))
+                return leases.after_error(lease, error), False
             finally:
-                took = time.monotonic() - began
-                self.metrics.stepped(lease.queue.name, stage.name, took)
+                steps.append((stage.name, time.monotonic() - began))
             if not self._held.holds(lease):
                 raise LeaseLost(_taken_back(lease, stage))
             try:
@@ -106,67 +124,64 @@ class Executor:
             except (LeaseLost, Stopped):
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a save ends its attempt, too
-                return Ended(unstored(lease, stage.name, error))
+                return unstored(lease, stage.name, error), False
             self._held.advance(lease)
-        return Ended(leases.done(lease))
+            snapshot = step.carry(snapshot, outcome.result) if step.carry else None
+        return leases.done(lease), False
 
-    def _perform(self, step: Step, lease: Lease) -> tuple[Lease, Outcome]:
+    def _perform(
+        self, step: Step, stage: Stage, lease: Lease, snapshot: Any
+    ) -> tuple[Lease, Outcome]:
         outcome: Outcome
-        snapshot = self._read(lease)
         if step.isolation is Isolation.PROCESS:
             outcome = self._children.run(
                 step,
                 snapshot,
                 # Waiting for a child is no stall: its time without progress counts from here.
-                started=lambda: self._report(step, lease),
+                started=lambda: self._begin(step, stage, lease),
                 watch=lambda stop: self._held.watch(lease, stop),
                 fresh=lease.suspect,
             )
-            return self._entered(step, lease), outcome
-        self._enter(step, lease)
+            return _entered(stage, lease), outcome
+        if lease.status != stage.status:  # where the row rests between two stages
+            self._begin(step, stage, lease)
         began = time.monotonic()
         outcome = step.run(snapshot, self._pipeline.tools)
         if time.monotonic() - began > step.timeout.total_seconds():
             raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
-        return self._entered(step, lease), outcome
+        return _entered(stage, lease), outcome
 
-    def _enter(self, step: Step, lease: Lease) -> None:
-        """Show the stage's own status where the row rests between two stages."""
-        if lease.status != self._stage_status(step, lease):
-            self._report(step, lease)
-
-    def _report(self, step: Step, lease: Lease) -> None:
-        status = self._stage_status(step, lease)
+    def _begin(self, step: Step, stage: Stage, lease: Lease) -> None:
+        """Show the stage's own status."""
+        if step.write and self._at_once(self._writes.progress, lease, stage.status):
+            return
         self._transactions.run(
-            lambda session: leases.progress(session, lease, status), doing="progress"
+            lambda session: leases.progress(session, lease, stage.status), doing="progress"
         )
-
-    def _entered(self, step: Step, lease: Lease) -> Lease:
-        return replace(lease, status=self._stage_status(step, lease))
-
-    @staticmethod
-    def _stage_status(step: Step, lease: Lease) -> str:
-        stage = lease.next_stage
-        assert stage is not None
-        assert stage.name == step.stage
-        return stage.status
 
     def _read(self, lease: Lease) -> Any:
-        snapshot = self._transactions.run(
-            lambda session: self._pipeline.load(session, lease.id), doing="load"
-        )
+        load, read = self._pipeline.load, self._pipeline.read
+        if read is not None:
+            snapshot = self._transactions.repeat(
+                lambda: read(self._writes.statements, lease.id), doing="load"
+            )
+        elif load is not None:
+            snapshot = self._transactions.run(lambda session: load(session, lease.id), doing="load")
+        else:
+            return lease
         if snapshot is None:
             raise LeaseLost(f"row {lease.id} is gone")
         return snapshot
 
     def _commit(self, step: Step, lease: Lease, outcome: Done) -> Lease:
         """The step's rows and the row's next status in one transaction, fence first."""
+        if step.write and self._at_once(self._writes.commit, lease, step.write(outcome.result)):
+            return leases.advanced(lease)
 
         def work(session: Session) -> Lease:
             began = time.monotonic()
             committed = leases.commit(session, lease)
-            if step.save is not None:
-                step.save(session, lease, outcome.result)
+            step.store(session, lease, outcome.result)
             if time.monotonic() - began > self._ttl.total_seconds() / 4:
                 # Its lock kept the heartbeat from the row, whose lease may have run out by now.
                 leases.heartbeat(session, lease.queue, [lease], ttl=self._ttl)
@@ -182,39 +197,56 @@ class Executor:
                 raise
             return leases.advanced(lease)
 
-    def _refuse(self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind) -> "Ended":
+    def _refuse(
+        self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind
+    ) -> tuple[Settlement, bool]:
         match outcome:
             case Reject(reason, result):
                 return self._settle_with(step, leases.failed(lease, "policy", reason), result)
             case Snooze(delay, reason):
-                return Ended(leases.snoozed(lease, delay, reason))
+                return leases.snoozed(lease, delay, reason), False
             case Rewind(reason):
-                return Ended(leases.rewound(lease, reason))
+                return leases.rewound(lease, reason), False
 
-    def _settle_with(self, step: Step, settlement: Settlement, result: Any) -> "Ended":
+    def _settle_with(
+        self, step: Step, settlement: Settlement, result: Any
+    ) -> tuple[Settlement, bool]:
         """Settle together with the step's rows; without rows it goes with the next batch."""
-        if step.save is None or result is None:
-            return Ended(settlement)
-        save = step.save
+        if not step.stores or result is None:
+            return settlement, False
+        if step.write and self._at_once(self._writes.settle, settlement, step.write(result)):
+            return settlement, True
 
         def work(session: Session) -> None:
             leases.settle_one(session, settlement)
-            save(session, settlement.lease, result)
+            step.store(session, settlement.lease, result)
 
         self._store(work, doing="settle")
-        return Ended(settlement, stored=True)
+        return settlement, True
+
+    def _at_once(self, send: Callable[..., bool], *what: Any) -> bool:
+        """Try the short way; False where the ordinary one has to be gone."""
+        try:
+            return send(*what)
+        except SQLAlchemyError:
+            self._beat()  # a lock may have kept the heartbeat from the row
+            return False
 
     def _store(self, work: Callable[[Session], T], *, doing: str) -> T:
         """While ``work`` waits for somebody's lock, its own keeps the heartbeat from the row."""
         return self._transactions.run(work, doing=doing, failed=self._beat)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
-    """How an attempt ended; ``stored`` where it was settled together with its domain rows."""
+    """An attempt that came to its end. ``ran`` is in seconds, as are the ``steps`` it took.
+
+    ``ran`` is None where it was handed back before anything was run.
+    """
 
     settlement: Settlement
-    stored: bool = False
+    ran: float | None = None
+    steps: Sequence[tuple[str, float]] = ()
 
 
 def unstored(lease: Lease, doing: str, error: Exception) -> Settlement:
@@ -225,11 +257,16 @@ def unstored(lease: Lease, doing: str, error: Exception) -> Settlement:
     return leases.failed(lease, "permanent", f"{doing}: its result cannot be stored: {cause}")
 
 
+def _entered(stage: Stage, lease: Lease) -> Lease:
+    return lease if lease.status == stage.status else replace(lease, status=stage.status)
+
+
 def _taken_back(lease: Lease, stage: Stage) -> str:
     return f"row {lease.id} was taken back while {stage.name} ran"
 
 
-def _say(settlement: Settlement, *, ran: float) -> None:
+def _say(ended: Ended) -> None:
+    settlement = ended.settlement
     lease = settlement.lease
     stage = lease.next_stage
     log.info(
@@ -242,5 +279,5 @@ def _say(settlement: Settlement, *, ran: float) -> None:
         failure=settlement.failure,
         error=settlement.error,
         waited_ms=round(lease.waited.total_seconds() * 1000),
-        ran_ms=round(ran * 1000),
+        ran_ms=round((ended.ran or 0.0) * 1000),
     )

@@ -64,13 +64,18 @@ class Heartbeat(threading.Thread):
             self._due.clear()
             pause = self._period
             try:
-                self._transactions.once(self._beat)
+                self._send()
                 self._last = time.monotonic()
             except SQLAlchemyError as error:
                 log.warning("heartbeat.failed", error=type(error).__name__)
                 self._metrics.heartbeat_failed()
                 pause = min(0.5, self._period)
             self._due.wait(max(0.0, pause - (time.monotonic() - began)))
+
+    def _send(self) -> None:
+        """Where nothing is held there is one statement to send, which needs no BEGIN and COMMIT."""
+        send = self._transactions.once if len(self._held) else self._transactions.single
+        send(self._beat)
 
     def _beat(self, session: Session) -> None:
         self._me.held = len(self._held)

@@ -23,12 +23,13 @@ class Held:
             for lease in leases:
                 self._leases[lease.queue][lease.id] = lease
 
-    def drop(self, lease: Lease) -> None:
+    def drop(self, *leases: Lease) -> None:
         with self._changed:
-            current = self._leases[lease.queue].get(lease.id)
-            if current is not None and current.token == lease.token:
-                del self._leases[lease.queue][lease.id]
-            self._tell(lease)
+            for lease in leases:
+                if self.holds(lease):
+                    del self._leases[lease.queue][lease.id]
+                if self._watched:
+                    self._tell(lease)
             self._changed.notify_all()
 
     def advance(self, lease: Lease) -> None:
@@ -39,9 +40,10 @@ class Held:
 
     def holds(self, lease: Lease) -> bool:
         """False once the lease was found lost: its step's result is to be dropped."""
-        with self._changed:
-            current = self._leases[lease.queue].get(lease.id)
-            return current is not None and current.token == lease.token
+        current = self._leases[lease.queue].get(lease.id)
+        if current is None or current is lease:
+            return current is not None
+        return current.token == lease.token
 
     @contextmanager
     def watch(self, lease: Lease, stop: Callable[[], None]) -> Iterator[None]:

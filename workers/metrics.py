@@ -1,23 +1,19 @@
 """What one worker counts, for Prometheus; ``docs/metrics.md`` says what each metric means."""
 
 from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Final
+from functools import cache, partial
+from typing import Final, Protocol
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from backend.queue.leases import Settlement
 from backend.queue.reaper import Reaped
+from workers.histograms import Histogram
 
 SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800,
@@ -26,6 +22,21 @@ ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 COME_AGAIN: Final = frozenset({"retry", "died"})
 """Outcomes of an attempt that failed and leaves its row to another one."""
 QUEUE: Final = ("queue",)
+
+
+class Attempted(Protocol):
+    """An attempt that this worker carried to its end."""
+
+    @property
+    def settlement(self) -> Settlement: ...
+
+    @property
+    def ran(self) -> float | None:
+        """Seconds; None where no step was begun."""
+
+    @property
+    def steps(self) -> Sequence[tuple[str, float]]:
+        """Each run of a step: the stage's name and seconds."""
 
 
 class Metrics:
@@ -43,7 +54,7 @@ class Metrics:
         self._declare_process(version)
 
     def _declare_rows(self, queues: Iterable[str]) -> None:
-        counter = partial(Counter, registry=self.registry)
+        counter = partial(_labelled, self.registry)
         seconds = partial(Histogram, registry=self.registry, buckets=SECONDS)
         self._attempts = counter(
             "lockkeeper_attempts_total",
@@ -65,11 +76,13 @@ class Metrics:
         self._reaped = counter(
             "lockkeeper_reaped_rows_total", "Rows taken back from stalled workers.", QUEUE
         )
-        by_queue = (self._run, self._wait, self._retries, self._poison, self._lost, self._reaped)
-        _begin_at_zero(queues, by_queue)
+        _begin_at_zero(
+            queues, (self._run, self._wait),
+            (self._retries, self._poison, self._lost, self._reaped),
+        )  # fmt: skip
 
     def _declare_batches(self, queues: Iterable[str]) -> None:
-        counter = partial(Counter, registry=self.registry)
+        counter = partial(_labelled, self.registry)
         gauge = partial(Gauge, registry=self.registry)
         self._claims = counter(
             "lockkeeper_claims_total", "Claims, by what they found.", ("queue", "found")
@@ -81,7 +94,7 @@ class Metrics:
         )  # fmt: skip
         self._held = gauge("lockkeeper_held_rows", "Rows held now.", QUEUE)
         self._capacity = gauge("lockkeeper_capacity_rows", "Rows held at once, at most.", QUEUE)
-        _begin_at_zero(queues, (self._claimed, self._batch))
+        _begin_at_zero(queues, (self._batch,), (self._claimed,))
 
     def _declare_process(self, version: str) -> None:
         counter = partial(Counter, registry=self.registry)
@@ -101,42 +114,46 @@ class Metrics:
         build = gauge("lockkeeper_build_info", "The release that runs.", ("version",))
         build.labels(version).set(1)
 
-    def ended(self, settlement: Settlement, *, ran: float) -> None:
-        """An attempt ran for ``ran`` seconds and came to an end, which is yet to be stored."""
-        queue = settlement.lease.queue.name
-        self._run.labels(queue).observe(ran)
-        self._wait.labels(queue).observe(settlement.lease.waited.total_seconds())
-
-    def stored(self, settlements: Sequence[Settlement]) -> None:
-        """Settled, all of one queue and in one statement."""
-        if not settlements:
+    def settled(self, queue: str, batch: Sequence[Attempted]) -> None:
+        """All that one statement stored; what was lost or is yet to be settled is not in it."""
+        if not batch:
             return
-        queue = settlements[0].lease.queue.name
-        self._batch.labels(queue).observe(len(settlements))
-        for (outcome, failure), times in Tally((s.outcome, s.failure) for s in settlements).items():
+        labels = (queue,)
+        self._batch.observe(labels, (len(batch),))
+        ends = Tally((one.settlement.outcome, one.settlement.failure) for one in batch)
+        for (outcome, failure), times in ends.items():
             self.attempt(queue, outcome, failure, times)
+        begun = [(one.ran, one.settlement.lease.waited) for one in batch if one.ran is not None]
+        self._run.observe(labels, [ran for ran, _ in begun])
+        self._wait.observe(labels, [waited.total_seconds() for _, waited in begun])
+        steps = defaultdict[str, list[float]](list)
+        for one in batch:
+            for step, seconds in one.steps:
+                steps[step].append(seconds)
+        for step, runs in steps.items():
+            self._step.observe((queue, step), runs)
 
     def attempt(self, queue: str, outcome: str, failure: str | None, times: int = 1) -> None:
         """So many more attempts ended so, and history says so."""
-        self._attempts.labels(queue, outcome, failure or "").inc(times)
+        self._attempts(queue, outcome, failure or "").inc(times)
         if outcome in COME_AGAIN:
-            self._retries.labels(queue).inc(times)
+            self._retries(queue).inc(times)
         if failure == "poison":
-            self._poison.labels(queue).inc(times)
+            self._poison(queue).inc(times)
 
     def stepped(self, queue: str, step: str, seconds: float) -> None:
-        self._step.labels(queue, step).observe(seconds)
+        self._step.observe((queue, step), (seconds,))
 
     def lost(self, queue: str, rows: int = 1) -> None:
-        self._lost.labels(queue).inc(rows)
+        self._lost(queue).inc(rows)
 
     def reaped(self, queue: str, rows: Sequence[Reaped]) -> None:
-        self._reaped.labels(queue).inc(len(rows))
-        self._poison.labels(queue).inc(sum(row.failure == "poison" for row in rows))
+        self._reaped(queue).inc(len(rows))
+        self._poison(queue).inc(sum(row.failure == "poison" for row in rows))
 
     def claimed(self, queue: str, rows: int) -> None:
-        self._claims.labels(queue, "rows" if rows else "nothing").inc()
-        self._claimed.labels(queue).inc(rows)
+        self._claims(queue, "rows" if rows else "nothing").inc()
+        self._claimed(queue).inc(rows)
 
     def child(self, happened: str) -> None:
         """One started, or ended: see :class:`workers.isolation.Children` for the words."""
@@ -166,11 +183,24 @@ class Metrics:
         self.registry.register(_Breakers(states))
 
 
-def _begin_at_zero(queues: Iterable[str], metrics: Iterable[Counter | Histogram]) -> None:
+def _labelled(
+    registry: CollectorRegistry, name: str, documentation: str, labels: Sequence[str]
+) -> Callable[..., Counter]:
+    """A counter by the values of its labels, each looked up once."""
+    return cache(Counter(name, documentation, labels, registry=registry).labels)
+
+
+def _begin_at_zero(
+    queues: Iterable[str],
+    histograms: Iterable[Histogram],
+    counters: Iterable[Callable[..., Counter]],
+) -> None:
     """A rate needs to have seen the zero before the one."""
     for queue in queues:
-        for metric in metrics:
-            metric.labels(queue)
+        for histogram in histograms:
+            histogram.begin((queue,))
+        for counter in counters:
+            counter(queue)
 
 
 class _Breakers(Collector):

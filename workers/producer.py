@@ -3,82 +3,87 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from itertools import count
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.queue import leases
-from backend.queue.leases import Lane, Lease, Marks, Settlement
+from backend.queue.leases import Lane, Lease, Marks, Request, Seen
 from backend.queue.pipeline import GRACE, Pipeline
+from workers.assignment import Policy
+from workers.circle import Circle
+from workers.crew import Crew
 from workers.database import Stopped, Transactions
-from workers.executor import Executor, unstored
+from workers.executor import Ended, Executor
+from workers.front import Front
 from workers.held import Held
+from workers.turning import Result, SteadyTurns
 
 log = structlog.get_logger(__name__)
 
 HANGS: Final = GRACE.total_seconds()
 """Past its steps' limits, and after its lease was taken back, a row that still runs is hung."""
+LINGER: Final = 0.002  # seconds that a finished row waits for others to be settled with it
 LOCKED: Final = 0.1  # seconds until a row that somebody has locked is settled
-LOOK_FROM_FRONT: Final = 1.0  # seconds between two claims that ignore the marks, at least
 
 
 class Producer(threading.Thread):
-    """One thread a pipeline: claim → run → settle, the next claim riding with the last settle."""
+    """One thread a pipeline: claim → run → settle, the next claim riding with the last settle.
+
+    It holds at most as many rows as its threads or its batch, whichever is more, and in addition
+    as many as came to their end during the last turn, a batch at most: where rows end quickly, the
+    threads find work while the next turn is under way, and where they do not, none waits here
+    that another worker might run.
+    """
 
     def __init__(
         self,
         pipeline: Pipeline,
         executor: Executor,
         *,
+        turns: SteadyTurns,
         worker: str,
         transactions: Transactions,
         held: Held,
-        concurrency: int,
-        interval: timedelta,
-        ttl: timedelta,
+        policy: Policy,
         partitions: Sequence[str] | None = None,
         became_ready: Callable[[str], None] = lambda _queue: None,
     ) -> None:
         super().__init__(name=f"producer-{pipeline.queue.name}", daemon=True)
         self.queue = pipeline.queue
         self._executor = executor
+        self._turns = turns
         self._worker = worker
         self._transactions = transactions
         self._held = held
         self._metrics = executor.metrics
         self._batch = pipeline.batch
-        self.capacity = max(concurrency, pipeline.batch)
-        self._interval = interval.total_seconds()
-        self._ttl = ttl
+        self.capacity = max(policy.concurrency, pipeline.batch)
+        self._interval = policy.interval.total_seconds()
+        self._ttl = policy.ttl
         self._partitions = partitions
         self._became_ready = became_ready
-        self._threads = concurrency
+        self._threads = policy.concurrency
         self._longest = sum(s.timeout.total_seconds() for s in pipeline.steps) + HANGS
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=self.queue.name)
-        self._changed = threading.Condition()
-        self._unstarted: dict[int, Lease] = {}
-        self._finished: list[Settlement] = []
-        self._locked: list[Settlement] = []
-        self._running: dict[Lease, float] = {}
-        self._in_flight = 0
-        self._hint = False
+        self._crew = Crew(self.queue.name, policy.concurrency, self._run_row, batch=self.capacity)
+        self._circle = Circle(self.queue, partitions)
+        self._locked: list[Ended] = []
+        self._spare = 0
+        self._more = False
+        self._turned = 0.0
+        self._hint = True
         self._draining = False
         self._marks = Marks()
-        self._front_due = 0.0
+        self._front = Front()
         self._due: float | None = None
-        self._lane_after: Lane | None = None
 
     def wake(self) -> None:
         """Rows may have become ready: look at once."""
-        with self._changed:
+        with self._crew.changed:
             self._hint = True
-            self._changed.notify()
+            self._crew.changed.notify()
 
     @property
     def hangs(self) -> bool:
@@ -86,38 +91,33 @@ class Producer(threading.Thread):
 
         A thread cannot be killed; its process can be, and holds nothing that would be lost.
         """
-        with self._changed:
-            late = time.monotonic() - self._longest
-            hung = [
-                lease
-                for lease, began in self._running.items()
-                if began < late and not self._held.holds(lease)
-            ]
-            return len(hung) >= self._threads
+        with self._crew.changed:
+            late = self._crew.begun_before(time.monotonic() - self._longest)
+        return sum(not self._held.holds(lease) for lease in late) >= self._threads
 
     def drain(self) -> None:
         """Claim no more; hand back what no thread has begun."""
-        with self._changed:
-            self._draining = self._hint = True
-            unstarted, self._unstarted = self._unstarted, {}
-            self._finished += [leases.released(lease) for lease in unstarted.values()]
-            self._in_flight -= len(unstarted)
-            self._changed.notify()
+        with self._crew.changed:
+            self._draining = True
+            self._hand_back(self._crew.take_back())
+            self._crew.changed.notify()
+
+    def _hand_back(self, unstarted: Sequence[Lease]) -> None:
+        self._crew.finished += [Ended(leases.released(lease)) for lease in unstarted]
 
     def run(self) -> None:
         try:
             while not self._drained:
-                claimed = self._turn()
-                if claimed:
-                    self._start_rows(claimed)
-                else:
-                    self._wait()
+                self._turn()
+                self._wait()
         except Stopped:
             pass
+        finally:
+            self._turns.close()
 
     @property
     def _drained(self) -> bool:
-        unsettled = self._in_flight or self._finished or self._locked
+        unsettled = self._crew.in_flight or self._crew.finished or self._locked
         return self._draining and not unsettled
 
     def close(self) -> None:
@@ -125,157 +125,116 @@ class Producer(threading.Thread):
 
         Linux ends a child that is to die with its parent when the thread ends that started it.
         """
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._crew.close()
 
-    def _turn(self) -> list[Lease]:
-        """Settle what is finished and, in the same transaction, claim what there is room for."""
-        with self._changed:
-            self._hint = False
-            settlements, self._finished = self._locked + self._finished, []
-            room = 0 if self._draining else min(self._batch, self.capacity - self._in_flight)
-        claimed = self._settle_and_claim(settlements, room)
+    def _turn(self) -> None:
+        """Settle what is finished and, in the same statement, claim what there is room for."""
+        with self._crew.changed:
+            ended = self._locked + self._crew.collect()
+            room = max(0, self._room)
+            self._hint = self._hint and room == 0
+        if not ended and room == 0:
+            return
+        self._spare = max(min(self._batch, len(ended)), self._spare - self._spare // 8 - 1, 0)
+        claimed = self._settle_and_claim(ended, room)
         self._held.add(claimed)
-        return claimed
+        with self._crew.changed:
+            if self._draining:  # it began while we claimed
+                self._hand_back(claimed)
+                claimed = []
+        self._crew.give(claimed)
+        self._turned = time.monotonic()
 
-    def _settle_and_claim(self, settlements: list[Settlement], room: int) -> list[Lease]:
-        if not settlements and room == 0:
-            return []
-        token, tries = uuid4(), count()
-        lost: set[int] = set()
-        locked: set[int] = set()
+    @property
+    def _room(self) -> int:
+        """How many rows the next claim may take."""
+        if self._draining:
+            return 0
+        return min(self.capacity, self.capacity + self._spare - self._crew.in_flight)
 
-        def work(session: Session) -> list[Lease]:
-            nonlocal lost, locked
-            # Waiting for one that somebody has locked would keep all others waiting.
-            lost, locked = leases.settle_free(session, self.queue, settlements)
-            again = next(tries) > 0
-            if room == 0:
-                return []
-            # After a lost answer the first claim may have committed: adopt before claiming.
-            adopted = leases.adopt(session, self.queue, token) if again else []
-            claimed = adopted or self._claim(session, token, room)
-            if not claimed:
-                self._look_ahead(session)
-            return claimed
-
-        try:
-            claimed = self._transactions.run(work, doing="settle and claim")
-        except DBAPIError as error:
-            if not settlements:
-                raise
-            log.warning("settle.refused", queue=self.queue.name, error=type(error.orig).__name__)
-            self._settle_singly(settlements)
-            claimed, locked = [], set()
-        else:
-            # A repeated settle finds its own work done, and its leases gone: they were not lost.
-            gone = lost if next(tries) == 1 else set()
-            self._count(settlements, gone | locked, claimed, room)
-            self._metrics.lost(self.queue.name, len(gone))
-        self._locked = [s for s in settlements if s.lease.id in locked]
-        self._forget([s for s in settlements if s.lease.id not in locked])
-        settlements.clear()
-        return claimed
-
-    def _count(
-        self, settlements: list[Settlement], but: set[int], claimed: list[Lease], room: int
-    ) -> None:
-        self._metrics.stored([s for s in settlements if s.lease.id not in but])
+    def _settle_and_claim(self, ended: list[Ended], room: int) -> list[Lease]:
+        seen = self._circle.next(room, self._ask) if room else Seen(())
+        began = time.monotonic()
+        from_front = room > 0 and began >= self._front.due(seen.lanes)
+        request = Request(
+            queue=self.queue, worker=self._worker, limit=room, ttl=self._ttl, token=uuid4(),
+            lanes=seen.lanes, marks=Marks() if from_front else self._marks,
+        )  # fmt: skip
+        result = self._turns.take(ended, request, fallback=self._marks)
+        if from_front:
+            self._marks.replace(request.marks)
+            self._front.looked(seen.lanes, began=began, took=result.took)
+        self._account(ended, result)
         if room:
-            self._metrics.claimed(self.queue.name, len(claimed))
+            self._metrics.claimed(self.queue.name, len(result.claimed))
+            self._look_ahead(result, request, seen)
+        return result.claimed
 
-    def _settle_singly(self, settlements: list[Settlement]) -> None:
-        """One row's data spoilt the batch: find it, end it, settle its neighbours."""
-        for settlement in settlements:
-            try:
-                self._settle_one(settlement)
-            except DBAPIError as error:
-                self._settle_one(unstored(settlement.lease, "settling", error))
+    def _ask(self, after: Lane | None) -> Seen:
+        return self._turns.lanes(after, self._partitions)
 
-    def _settle_one(self, settlement: Settlement) -> None:
-        self._transactions.run(
-            lambda session: leases.settle(session, self.queue, [settlement]), doing="settle"
-        )
-        self._metrics.stored([settlement])
-
-    def _forget(self, settlements: list[Settlement]) -> None:
-        for settlement in settlements:
-            self._held.drop(settlement.lease)
+    def _account(self, ended: list[Ended], result: Result) -> None:
+        self._metrics.settled(self.queue.name, result.stored)
+        self._metrics.lost(self.queue.name, result.lost)
+        self._locked = [one for one in ended if one.settlement.lease.id in result.locked]
+        settlements = [one.settlement for one in ended]
+        self._held.drop(*(s.lease for s in settlements if s.lease.id not in result.locked))
         if any(s.status == self.queue.ready and s.delay is None for s in settlements):
             self._became_ready(self.queue.name)
 
-    def _claim(self, session: Session, token: UUID, room: int) -> list[Lease]:
-        began = time.monotonic()
-        from_front = began >= self._front_due
-        if from_front:
-            self._marks.forget()
-        claimed = leases.claim(
-            session, self.queue, worker=self._worker, limit=room, ttl=self._ttl, token=token,
-            partitions=self._partitions, marks=self._marks, lanes=self._lanes(session, room),
-        )  # fmt: skip
-        if from_front:
-            took = time.monotonic() - began
-            self._front_due = began + max(LOOK_FROM_FRONT, 20 * took)
-        return claimed
+    def _look_ahead(self, result: Result, request: Request, seen: Seen) -> None:
+        """What the claim says of the next one; where it found nothing, when the next row is due.
 
-    def _lanes(self, session: Session, room: int) -> list[Lane] | None:
-        """Of a fair queue: the next lanes in turn, so that every key gets its share."""
-        if not self.queue.fair:
-            return None
-        lanes = leases.next_lanes(
-            session, self.queue, after=self._lane_after, count=room,
-            partitions=self._partitions or (),
-        )  # fmt: skip
-        self._lane_after = lanes[-1] if lanes else None
-        return lanes
+        Of the lanes of a moment ago an empty claim says nothing.
+        """
+        if not result.claimed or len(result.claimed) < request.most:
+            self._circle.forget()
+        at = seen.at or (None if self.queue.fair else result.at)
+        self._more = bool(result.claimed) or at is None
+        self._due = None
+        if self._more or self._crew.finished:
+            return
 
-    def _start_rows(self, claimed: list[Lease]) -> None:
-        with self._changed:
-            if self._draining:  # it began while we claimed
-                self._finished += [leases.released(lease) for lease in claimed]
-                return
-            self._in_flight += len(claimed)
-            self._unstarted.update((lease.id, lease) for lease in claimed)
-        for lease in claimed:
-            self._pool.submit(self._run_row, lease)
+        def soonest(session: Session) -> float | None:
+            return leases.next_due(session, self.queue, partitions=self._partitions, after=at)
 
-    def _run_row(self, lease: Lease) -> None:
-        with self._changed:
-            if self._unstarted.pop(lease.id, None) is None:
-                return  # drained before a thread was free
-            self._running[lease] = time.monotonic()
-        settlement: Settlement | None = None
+        wait = self._transactions.repeat(lambda: self._transactions.single(soonest), doing="look")
+        now = time.monotonic()
+        due = [] if wait is None else [now + wait]
+        if request.marks is self._marks:  # a row may lie behind them
+            due.append(self._front.due(seen.lanes))
+        if not seen.whole:  # others were quicker in these lanes
+            due.append(now + LOCKED)
+        self._due = min(due, default=None)
+
+    def _run_row(self, lease: Lease) -> Ended | None:
         try:
-            if self._held.holds(lease):
-                settlement = self._executor.run(lease)
+            return self._executor.run(lease) if self._held.holds(lease) else None
         except BaseException:
             # Not the row's fault and not repeatable: its lease runs out and it is tried again.
             log.exception("executor.failed", queue=self.queue.name, row_id=lease.id)
             self._held.drop(lease)
-        finally:
-            with self._changed:
-                del self._running[lease]
-                self._in_flight -= 1
-                if settlement is not None:
-                    self._finished.append(settlement)
-                self._hint = True
-                self._changed.notify()
-
-    def _look_ahead(self, session: Session) -> None:
-        """When the next row is due; in the empty claim's transaction, whose now() it shares.
-
-        Asked a moment later, a row that became due in between would be seen by neither.
-        """
-        due = leases.next_due(session, self.queue, partitions=self._partitions)
-        self._due = None if due is None else time.monotonic() + due
+            return None
 
     def _wait(self) -> None:
-        """Until a row ended, a hint came, or the next row is due; polling is the truth."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._hint or self._finished, self._idle_seconds())
+        """Until a turn is due; polling is the truth, whatever hints come."""
+        with self._crew.changed:
+            while (pause := self._pause()) > 0:
+                if not self._crew.changed.wait(pause):
+                    return
 
-    def _idle_seconds(self) -> float:
+    def _pause(self) -> float:
+        """Seconds until the next turn is due, if nothing happens."""
+        crew, room = self._crew, self._room
         if self._draining or self._locked:
-            return LOCKED
-        if self._due is None or self._in_flight >= self.capacity:
-            return self._interval
-        return min(self._interval, max(self._due - time.monotonic(), 0.01))
+            return 0.0 if crew.finished else LOCKED
+        settled_whole = not crew.in_flight or len(crew.finished) >= self.capacity
+        claimed_whole = room >= self.capacity and self._more
+        if (crew.finished and settled_whole) or claimed_whole or (room > 0 and self._hint):
+            return 0.0
+        if crew.finished:
+            return crew.finished_since + LINGER - time.monotonic()
+        if room > 0 and self._more:
+            return self._turned + LINGER - time.monotonic()
+        due = self._interval if self._due is None else max(self._due - time.monotonic(), 0.01)
+        return min(self._interval, due) if room > 0 else self._interval

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.queue.pipeline import Pipeline
-from backend.queue.reaper import reap
+from backend.queue.reaper import reap, stalled
 from workers.database import Transactions
 from workers.metrics import Metrics
 
@@ -22,10 +22,10 @@ SHARE: Final = 20  # at most one twentieth of the time
 
 
 class Reaper(threading.Thread):
-    """Reaps each served queue every two seconds, jittered.
+    """Reaps each served queue in which something stalled; looks every two seconds, jittered.
 
-    The statement itself does nothing until this worker has been in steady contact for one lease
-    time: one that comes back from an outage together with all the others blames nobody.
+    A reap does nothing until this worker has been in steady contact for one lease time: one that
+    comes back from an outage together with all the others blames nobody.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Reaper(threading.Thread):
         self._pipelines = pipelines
         self._worker = worker
         self._transactions = transactions
-        self._stall_timeout = stall_timeout
+        self._horizons = {p.queue: p.horizons(stall_timeout) for p in pipelines}
         self._ttl = ttl
         self._became_ready = became_ready
         self._metrics = metrics
@@ -60,14 +60,27 @@ class Reaper(threading.Thread):
             pause = max(EVERY, SHARE * (time.monotonic() - began))
 
     def _reap_all(self) -> None:
+        stalled = self._stalled()
         for pipeline in self._pipelines:
+            if pipeline.queue.name not in stalled:
+                continue
             try:
                 self._reap(pipeline)
             except SQLAlchemyError as error:
                 log.warning("reap.failed", queue=pipeline.queue.name, error=type(error).__name__)
 
+    def _stalled(self) -> Collection[str]:
+        """Names of queues; all where one of them, locked for long perhaps, spoils the look."""
+        try:
+            return self._transactions.single(
+                lambda session: stalled(session, self._horizons, ttl=self._ttl)
+            )
+        except SQLAlchemyError as error:
+            log.warning("reap.unseen", error=type(error).__name__)
+            return [queue.name for queue in self._horizons]
+
     def _reap(self, pipeline: Pipeline) -> None:
-        horizons = pipeline.horizons(self._stall_timeout)
+        horizons = self._horizons[pipeline.queue]
         reaped = self._transactions.once(
             lambda session: reap(
                 session, pipeline.queue, horizons=horizons, ttl=self._ttl, worker=self._worker

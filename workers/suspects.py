@@ -69,25 +69,31 @@ class Suspects(threading.Thread):
         served = False
         while not self._stopped.wait(0 if served else EVERY):
             served = False
-            for assignment in self._assignments:
-                try:
-                    served = self._serve(assignment) or served
-                except (SQLAlchemyError, OSError) as error:
-                    log.warning("suspects.failed", queue=assignment.pipeline.queue.name,
-                                error=type(error).__name__)  # fmt: skip
+            for assignment in self._waiting():
+                if self._stopped.is_set():
+                    return
+                served = self._serve(assignment) or served
+
+    def _waiting(self) -> list[Assignment]:
+        """Those with a suspect, found in one statement for all."""
+        served = {a.pipeline.queue: a.partitions for a in self._assignments}
+        if not served:
+            return []
+        try:
+            names = self._transactions.single(lambda session: leases.suspects_wait(session, served))
+        except SQLAlchemyError as error:
+            log.warning("suspects.failed", error=type(error).__name__)
+            return []
+        return [a for a in self._assignments if a.pipeline.queue.name in names]
 
     def _serve(self, assignment: Assignment) -> bool:
-        """Run one suspect of ``assignment``; False where there was none, or it was not to be had.
-
-        Raises:
-            SQLAlchemyError: the database is away.
-            OSError: the process could not be started.
-        """
-        queue, partitions = assignment.pipeline.queue, assignment.partitions
-        waits = self._transactions.once(
-            lambda session: leases.suspect_waits(session, queue, partitions)
-        )
-        return waits and not self._stopped.is_set() and self._run_alone(queue, partitions or ())
+        """Run one suspect of ``assignment``; False where it was not to be had."""
+        queue = assignment.pipeline.queue
+        try:
+            return self._run_alone(queue, assignment.partitions or ())
+        except (SQLAlchemyError, OSError) as error:  # the database is away, or no process starts
+            log.warning("suspects.failed", queue=queue.name, error=type(error).__name__)
+            return False
 
     def _run_alone(self, queue: Queue, partitions: Sequence[str]) -> bool:
         token, name, began = uuid4(), f"{self._worker}-alone", time.monotonic()

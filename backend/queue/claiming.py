@@ -1,12 +1,12 @@
 """From ready to held: claims, their lanes and marks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from backend.queue import sql
@@ -16,37 +16,87 @@ from backend.queue.lifecycle import Queue
 PRIORITIES: Final = tuple(range(10, 0, -1))
 
 
-FRONT: Final = ("-infinity", 0)
+FRONT: Final = "-infinity"
 
 
 FAIR_LANES: Final = 32
+
+
+MOST_MARKS: Final = 4096
 
 
 class Marks:
     """Where each lane's scan starts: a worker's own memory of the last row it claimed there.
 
     Without marks a pinned xmin or a million dead index entries at the head of the queue slow
-    every claim. Correctness never rests on them: whoever owns the object calls :meth:`forget`
-    now and then, and the next claim looks from the very front.
+    every claim. Correctness never rests on them: whoever owns the object claims with fresh ones
+    now and then, from the very front, and goes on from there (:meth:`replace`).
     """
 
     def __init__(self) -> None:
-        self._last: dict[Lane, tuple[str, int]] = {}
+        self._last: dict[Lane, tuple[datetime, int]] = {}
 
     def of(self, lane: Lane) -> tuple[str, int]:
-        return self._last.get(lane, FRONT)
+        last = self._last.get(lane)
+        return (last[0].isoformat(), last[1]) if last else (FRONT, 0)
 
     def advance(self, leases: Iterable[Lease]) -> None:
         for lease in leases:
-            at = (lease.available_at.isoformat(), lease.id)
-            known = self._last.get(lease.lane)
-            if known is None or (lease.available_at, lease.id) > (
-                datetime.fromisoformat(known[0]), known[1],
-            ):  # fmt: skip
-                self._last[lease.lane] = at
+            lane, at = lease.lane, (lease.available_at, lease.id)
+            known = self._last.get(lane)
+            if known is None or at > known:
+                self._last[lane] = at
 
-    def forget(self) -> None:
-        self._last.clear()
+    def replace(self, looked: "Marks") -> None:
+        """Go on where a look from the very front ended, which may be further back."""
+        if len(self._last) > MOST_MARKS:  # keys that no row has any more
+            self._last.clear()
+        self._last |= looked._last  # noqa: SLF001 - another of our own kind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What one claim asks for: up to ``limit`` rows of ``lanes``, from their marks on.
+
+    ``worker`` will hold them for ``ttl`` with ``token``: one for the batch and chosen by the
+    worker, so that it can adopt the rows of a claim whose answer was lost.
+    """
+
+    queue: Queue
+    worker: str
+    limit: int
+    ttl: timedelta
+    token: UUID
+    lanes: Sequence[Lane]
+    marks: Marks
+
+    def parameters(self) -> dict[str, Any]:
+        """Of the claiming statement; lanes are lists of one element a lane."""
+        starts = [self.marks.of(lane) for lane in self.lanes]
+        return _lane_params(self.queue, self.lanes) | {
+            "lanes_since": [since for since, _ in starts],
+            "lanes_after_id": [after for _, after in starts],
+            "token": str(self.token),
+            "worker": self.worker,
+            "ttl": self.ttl,
+            "limit": self.limit,
+            "share": self.share,
+        }
+
+    @property
+    def share(self) -> int:
+        """How many rows are taken from one lane at most.
+
+        Rounded down: with more, the last lanes would get nothing of this claim, nor of the next.
+        """
+        if not self.queue.fair or not self.lanes:
+            return self.limit
+        return min(self.limit, max(1, self.limit // len(self.lanes)))
+
+    @property
+    def most(self) -> int:
+        """How many rows it takes where each lane has plenty."""
+        return min(self.limit, self.share * len(self.lanes))
 
 
 def claim(
@@ -72,37 +122,49 @@ def claim(
         lanes: of a fair queue, the (priority[, partition], key) lanes to take from; discovered
             from the first one on where absent.
     """
-    token = token or uuid4()
-    wanted = tuple(partitions or queue.partitions or ())
     if lanes is None:
-        lanes = _all_lanes(session, queue, wanted)
+        lanes = (
+            next_lanes(session, queue, partitions=partitions).lanes
+            if queue.fair
+            else fixed_lanes(queue, partitions)
+        )
     if not lanes:
         return []
-    starts = [(marks or Marks()).of(lane) for lane in lanes]
-    params = _lane_params(queue, lanes) | {
-        "lanes_since": [since for since, _ in starts],
-        "lanes_after_id": [after for _, after in starts],
-        "token": token, "worker": worker, "ttl": ttl, "limit": limit,
-        "share": -(-limit // len(lanes)) if queue.fair else limit,
-    }  # fmt: skip
-    leases = _leases(queue, token, session.execute(sql.claim(queue), params).all())
-    if marks is not None:
-        marks.advance(leases)
+    request = Request(
+        queue=queue, worker=worker, limit=limit, ttl=ttl, token=token or uuid4(), lanes=lanes,
+        marks=marks or Marks(),
+    )  # fmt: skip
+    return take(session, request)
+
+
+def take(session: Session, request: Request) -> list[Lease]:
+    """Claim as ``request`` says, and move its marks on."""
+    rows = session.execute(sql.claim(request.queue), request.parameters()).all()
+    leases = leased(request.queue, request.token, rows)
+    request.marks.advance(leases)
     return leases
 
 
 def next_due(
-    session: Session, queue: Queue, *, partitions: Sequence[str] | None = None
+    session: Session,
+    queue: Queue,
+    *,
+    partitions: Sequence[str] | None = None,
+    after: datetime | None = None,
 ) -> float | None:
-    """Seconds until the next row that backs off becomes ready; None where none does."""
-    wanted = tuple(partitions or queue.partitions or ())
+    """Seconds until the next row that backs off becomes ready; None where none does.
+
+    ``after`` is when the claim that found nothing looked (now, where absent): what became ready
+    since then is due at once.
+    """
     if queue.fair:
-        lanes = _lanes_after(session, queue, None, FAIR_LANES, wanted, ready_now=False)
+        asked = circle_params(queue, partitions)
+        lanes = _lanes(queue, session.execute(sql.first_lanes(queue), asked))
     else:
-        lanes = _all_lanes(session, queue, wanted)
+        lanes = fixed_lanes(queue, partitions)
     if not lanes:
         return None
-    wait = session.scalar(sql.next_due(queue), _lane_params(queue, lanes))
+    wait = session.scalar(sql.next_due(queue), _lane_params(queue, lanes) | {"after": after})
     return None if wait is None else max(0.0, float(wait))
 
 
@@ -115,53 +177,66 @@ def _lane_params(queue: Queue, lanes: Sequence[Lane]) -> dict[str, Any]:
     return params
 
 
-def _all_lanes(session: Session, queue: Queue, partitions: tuple[str, ...]) -> list[Lane]:
-    if queue.fair:
-        return next_lanes(session, queue, after=None, count=FAIR_LANES, partitions=partitions)
+def fixed_lanes(queue: Queue, partitions: Sequence[str] | None = None) -> list[Lane]:
+    """Every lane of a queue that is not fair: nothing need be asked."""
     if queue.partitions:
-        return list(product(PRIORITIES, partitions))
+        return list(product(PRIORITIES, partitions or queue.partitions))
     return [(priority,) for priority in PRIORITIES]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Lanes to claim from; ``at`` is when the database was asked for them, if it was just now.
+
+    They are not the ``whole`` circle where rows may be ready in others, too.
+    """
+
+    lanes: Sequence[Lane]
+    at: datetime | None = None
+    whole: bool = True
 
 
 def next_lanes(
     session: Session,
     queue: Queue,
     *,
-    after: Lane | None,
-    count: int,
-    partitions: Sequence[str] = (),
-) -> list[Lane]:
-    """Of a fair queue: the next lanes with a ready row after ``after`` in their circle.
+    after: Lane | None = None,
+    partitions: Sequence[str] | None = None,
+) -> Seen:
+    """Of a fair queue: up to :data:`FAIR_LANES` lanes with a ready row, from ``after`` on, in turn.
 
     Whoever claims in turns through the circle, at most as many lanes at a time as rows, gives
     every key its share, however many rows other keys have waiting.
     """
-    count = min(count, FAIR_LANES)
-    lanes = _lanes_after(session, queue, after, count, partitions)
-    if after is not None and len(lanes) < count:
-        wrapped = _lanes_after(session, queue, None, count - len(lanes), partitions)
-        lanes += [lane for lane in wrapped if lane not in lanes]
-    return lanes
+    asked = circle_params(queue, partitions, after)
+    return lanes_seen(queue, session.execute(sql.circle(queue), asked).all())
 
 
-def _lanes_after(
-    session: Session,
-    queue: Queue,
-    after: Lane | None,
-    count: int,
-    partitions: Sequence[str],
-    *,
-    ready_now: bool = True,
-) -> list[Lane]:
-    params: dict[str, Any] = {"count": count, "after_fairness_key": after[-1] if after else ""}
-    params["after_priority"] = after[0] if after else 0
+def circle_params(
+    queue: Queue, partitions: Sequence[str] | None, after: Lane | None = None
+) -> dict[str, Any]:
+    """Parameters of :func:`backend.queue.sql.circle`; from the start where ``after`` is absent."""
+    params: dict[str, Any] = {
+        "count": FAIR_LANES,
+        "after_priority": after[0] if after else 0,
+        "after_fairness_key": after[-1] if after else "",
+    }
     if queue.partitions:
         params["after_partition"] = after[1] if after else ""
         params["partitions"] = list(partitions or queue.partitions)
-    found = session.execute(sql.fairness_keys(queue, ready_now=ready_now), params).all()
+    return params
+
+
+def lanes_seen(queue: Queue, rows: Sequence[Sequence[Any]]) -> Seen:
+    """What :func:`backend.queue.sql.circle` answered."""
+    lanes = (row[1:] for row in rows if row[-1] is not None)
+    return Seen(_lanes(queue, lanes), rows[0][0])
+
+
+def _lanes(queue: Queue, found: Iterable[Sequence[Any]]) -> list[Lane]:
     if queue.partitions:
-        return [(row.priority, row.partition, row.fairness_key) for row in found]
-    return [(row.priority, row.fairness_key) for row in found]
+        return [(priority, partition, key) for partition, priority, key in found]
+    return [(priority, key) for priority, key in found]
 
 
 def claim_suspect(
@@ -178,31 +253,37 @@ def claim_suspect(
     params: dict[str, Any] = {"token": token, "worker": worker, "ttl": ttl}
     if queue.partitions:
         params["partitions"] = list(partitions or queue.partitions)
-    leases = _leases(queue, token, session.execute(sql.claim_suspect(queue), params).all())
+    leases = leased(queue, token, session.execute(sql.claim_suspect(queue), params).all())
     return leases[0] if leases else None
 
 
-def suspect_waits(session: Session, queue: Queue, partitions: Sequence[str] | None = None) -> bool:
-    """Whether a row that stalled twice is ready: see :func:`claim_suspect`."""
-    params: dict[str, Any] = {}
-    if queue.partitions:
-        params["partitions"] = list(partitions or queue.partitions)
-    return session.scalar(select(sql.suspects(queue).exists()), params) or False
+def suspects_wait(session: Session, served: Mapping[Queue, Sequence[str] | None]) -> set[str]:
+    """In which queues a row that stalled twice is ready (:func:`claim_suspect`), by name.
+
+    Args:
+        served: the partitions of each that count; all where None.
+    """
+    params = {
+        f"partitions{n}": list(partitions or queue.partitions or ())
+        for n, (queue, partitions) in enumerate(served.items())
+    }
+    return set(session.scalars(sql.some_suspects(tuple(served)), params))
 
 
 def adopt(session: Session, queue: Queue, token: UUID) -> list[Lease]:
     """The rows that a claim with ``token`` took, where its answer was lost."""
-    return _leases(queue, token, session.execute(sql.adopt(queue), {"token": token}).all())
+    return leased(queue, token, session.execute(sql.adopt(queue), {"token": token}).all())
 
 
-def _leases(queue: Queue, token: UUID, rows: Iterable[Row[Any]]) -> list[Lease]:
+def leased(queue: Queue, token: UUID, rows: Iterable[Sequence[Any]]) -> list[Lease]:
+    """The leases in ``rows`` of :func:`backend.queue.sql.claiming.returned`."""
     return [
         Lease(
-            queue, row.id, token, row.status, row.step, row.priority, row.available_at,
-            row.attempts, row.max_attempts, row.stalls,
-            row.queue if queue.partitions else None,
-            row.fairness_key if queue.fair else None,
-            row.waited, row.rewinds,
+            queue, row_id, token, status, step, priority, available_at, attempts, most, stalls,
+            lane[0] if queue.partitions else None,
+            lane[-1] if queue.fair else None,
+            waited, rewinds,
         )
-        for row in rows
+        for row_id, priority, available_at, status, step, attempts, most, stalls, rewinds, waited,
+            *lane in rows
     ]  # fmt: skip

@@ -53,6 +53,8 @@ def late_after(ttl: timedelta) -> timedelta:
 def beat(session: Session, worker: Worker, *, ttl: timedelta) -> None:
     """Say that ``worker`` lives; the first beat registers it. Forgets those long gone.
 
+    One statement.
+
     Args:
         ttl: the lease time.
     """
@@ -63,13 +65,14 @@ def beat(session: Session, worker: Worker, *, ttl: timedelta) -> None:
     }  # fmt: skip
     in_time = Worker.heartbeat_at > func.clock_timestamp() - late_after(ttl)
     steady = case((in_time, Worker.steady_since), else_=func.clock_timestamp())
-    statement = insert(Worker).values(name=worker.name, **known)
+    # Not its own row: one statement cannot write a row twice.
+    gone = (Worker.heartbeat_at < func.now() - FORGOTTEN) & (Worker.name != worker.name)
     session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["name"], set_={**known, "steady_since": steady}
-        )
+        insert(Worker)
+        .values(name=worker.name, **known)
+        .on_conflict_do_update(index_elements=["name"], set_={**known, "steady_since": steady})
+        .add_cte(delete(Worker).where(gone).cte("forgotten"))
     )
-    session.execute(delete(Worker).where(Worker.heartbeat_at < func.now() - FORGOTTEN))
 
 
 def leave(session: Session, name: str) -> None:

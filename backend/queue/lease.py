@@ -14,9 +14,12 @@ Lane = tuple[Any, ...]
 """(priority[, partition][, fairness key])"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lease:
-    """One row this worker holds. ``id`` + ``token`` is the fence of every write."""
+    """One row this worker holds. ``id`` + ``token`` is the fence of every write.
+
+    A value: nobody changes one. To say so (``frozen``) would take six times as long to make one.
+    """
 
     queue: Queue
     id: int
@@ -41,8 +44,12 @@ class Lease:
 
     @property
     def lane(self) -> Lane:
-        extra = (self.partition, self.fairness_key)
-        return (self.priority, *(part for part in extra if part is not None))
+        if self.partition is None:
+            key = self.fairness_key
+            return (self.priority,) if key is None else (self.priority, key)
+        if self.fairness_key is None:
+            return self.priority, self.partition
+        return self.priority, self.partition, self.fairness_key
 
     @property
     def next_stage(self) -> Stage | None:

@@ -15,12 +15,16 @@ from sqlalchemy.orm import Session
 from backend.queue import sql
 from backend.queue.claiming import (
     Marks,
+    Request,
+    Seen,
     adopt,
     claim,
     claim_suspect,
+    fixed_lanes,
     next_due,
     next_lanes,
-    suspect_waits,
+    suspects_wait,
+    take,
 )
 from backend.queue.lease import DEFAULT_TTL, Lane, Lease
 from backend.queue.lifecycle import Queue
@@ -28,6 +32,7 @@ from backend.queue.retry import LeaseLost
 from backend.queue.settlements import (
     Settlement,
     after_error,
+    columns,
     done,
     failed,
     released,
@@ -40,6 +45,8 @@ __all__ = [
     "Lane",
     "Lease",
     "Marks",
+    "Request",
+    "Seen",
     "Settlement",
     "adopt",
     "advanced",
@@ -49,6 +56,7 @@ __all__ = [
     "commit",
     "done",
     "failed",
+    "fixed_lanes",
     "had_committed",
     "heartbeat",
     "next_due",
@@ -61,7 +69,9 @@ __all__ = [
     "settle_free",
     "settle_one",
     "snoozed",
-    "suspect_waits",
+    "still_held",
+    "suspects_wait",
+    "take",
 ]
 
 
@@ -77,10 +87,15 @@ def heartbeat(
         return set()
     params = _fences(leases)
     beaten = set(session.scalars(sql.heartbeat(queue), {**params, "ttl": ttl}))
-    missing = {lease.id for lease in leases} - beaten
-    if not missing:
+    missing = [lease for lease in leases if lease.id not in beaten]
+    return {lease.id for lease in missing} - still_held(session, queue, missing)
+
+
+def still_held(session: Session, queue: Queue, leases: Sequence[Lease]) -> set[int]:
+    """The ids of those that still carry their token: a plain read, which waits for nobody."""
+    if not leases:
         return set()
-    return missing - set(session.scalars(sql.still_mine(queue), params))
+    return set(session.scalars(sql.still_mine(queue), _fences(leases)))
 
 
 def _fences(leases: Sequence[Lease]) -> dict[str, Any]:
@@ -149,7 +164,7 @@ def settle(session: Session, queue: Queue, settlements: Sequence[Settlement]) ->
     """
     if not settlements:
         return set()
-    settled = set(session.scalars(sql.settle(queue), _ends(settlements)))
+    settled = set(session.scalars(sql.settle(queue), columns(settlements)))
     return {s.lease.id for s in settlements} - settled
 
 
@@ -164,27 +179,10 @@ def settle_free(
     """
     if not settlements:
         return set(), set()
-    settled = set(session.scalars(sql.settle(queue, wait=False), _ends(settlements)))
+    settled = set(session.scalars(sql.settle(queue, wait=False), columns(settlements)))
     missing = [s.lease for s in settlements if s.lease.id not in settled]
-    if not missing:
-        return set(), set()
-    locked = set(session.scalars(sql.still_mine(queue), _fences(missing)))
+    locked = still_held(session, queue, missing)
     return {lease.id for lease in missing} - locked, locked
-
-
-def _ends(settlements: Sequence[Settlement]) -> dict[str, Any]:
-    return {
-        "ends_id": [s.lease.id for s in settlements],
-        "ends_token": [str(s.lease.token) for s in settlements],
-        "ends_status": [s.status for s in settlements],
-        "ends_outcome": [s.outcome for s in settlements],
-        "ends_failure": [s.failure for s in settlements],
-        "ends_error": [s.error for s in settlements],
-        "ends_delay": [s.delay for s in settlements],
-        "ends_attempts": [s.attempts for s in settlements],
-        "ends_stalls": [s.stalls for s in settlements],
-        "ends_restart": [s.restart for s in settlements],
-    }
 
 
 def settle_one(session: Session, settlement: Settlement) -> None:

@@ -68,6 +68,7 @@ class Queue:
     max_attempts: int = 4
     backoff: Backoff = field(default_factory=Backoff)
     meaning: Mapping[str, Meaning] = field(default_factory=dict)
+    _following: Mapping[str | None, Stage | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -76,6 +77,8 @@ class Queue:
             raise ValueError(f"queue {self.name}: {self.ready!r} means two things")
         if strange := set(self.uncancellable) - set(self.held):
             raise ValueError(f"queue {self.name}: {strange} are no held words")
+        following = zip((s.name for s in self.stages), (*self.stages[1:], None), strict=True)
+        object.__setattr__(self, "_following", dict(following))
 
     @property
     def rows(self) -> Table:
@@ -108,6 +111,4 @@ class Queue:
 
     def next_stage(self, step: str | None) -> Stage | None:
         """The stage after ``step``; the first for None or an unknown step; None after the last."""
-        names = [stage.name for stage in self.stages]
-        following = names.index(step) + 1 if step in names else 0
-        return self.stages[following] if following < len(names) else None
+        return self._following.get(step, self.stages[0])

@@ -9,9 +9,11 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy.orm import Session
 
+from backend.autocommit import Autocommit
 from backend.queue.breaker import Breakers
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue, Stage
+from backend.queue.writes import Write
 
 GRACE: Final = timedelta(seconds=30)
 """How long past a step's hard limit a row may go without progress before it is reaped."""
@@ -69,12 +71,21 @@ class Step:
             to a JSON object, which comes back as ``Done(result)``; the child has neither tools
             nor database, and its module should import little.
         save: ``save(session, lease, result)`` writes the domain rows inside the fenced commit.
+        write: ``write(result)`` says what is to be stored as statements that travel with the fence
+            in one message. Where the database refuses them, ``save`` is called, or the same
+            statements are sent after the fence in a transaction.
         timeout: hard limit of one run.
         memory: address space of the child in bytes; PROCESS only.
         result: the type a child's answer is validated against; PROCESS only.
         prepare: ``prepare(snapshot, folder)`` runs in the worker and copies what the child needs
             into its scratch folder, unopened: the child's user may read nothing else of the
             worker's. ``Rewind`` where it is gone. PROCESS only.
+        rehearse: a module-level function that makes a kept child ready, once and before any row:
+            it runs the step's code on bytes of our own, so that what that code imports, compiles
+            and remembers is not made anew in each row's fork. PROCESS only.
+        carry: ``carry(snapshot, result) -> snapshot`` is what ``load`` would read once the step is
+            committed, where that follows from its result: the fence keeps everybody else from
+            the row. Without it, the next step's snapshot is loaded.
     """
 
     stage: str
@@ -85,12 +96,27 @@ class Step:
     memory: int = 512 * 1024 * 1024
     result: Any = None
     prepare: Callable[[Any, Path], Rewind | None] | None = None
+    rehearse: Callable[[], None] | None = None
+    carry: Callable[[Any, Any], Any] | None = None
+    write: Callable[[Any], Write] | None = None
 
     def __post_init__(self) -> None:
         if (self.isolation is Isolation.PROCESS) != (self.result is not None):
             raise ValueError(f"step {self.stage}: exactly a PROCESS step names its result model")
-        if self.isolation is Isolation.THREAD and self.prepare is not None:
-            raise ValueError(f"step {self.stage}: only a PROCESS step is prepared")
+        if self.isolation is Isolation.THREAD and (self.prepare or self.rehearse):
+            raise ValueError(f"step {self.stage}: only a PROCESS step is prepared or rehearsed")
+
+    @property
+    def stores(self) -> bool:
+        """Whether a result brings domain rows."""
+        return bool(self.save or self.write)
+
+    def store(self, session: Session, lease: Lease, result: Any) -> None:
+        """Write the domain rows, if any, in a transaction that began with the fence."""
+        if self.save:
+            self.save(session, lease, result)
+        elif self.write:
+            self.write(result).save(session, lease)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +124,16 @@ class Pipeline:
     """A queue with a step for each of its stages.
 
     ``load(session, row_id)`` reads what the next step needs, in a short transaction of its own;
-    None where the row is gone.
-    ``batch`` rows are claimed at most at a time. ``breakers`` are those its steps use.
+    None where the row is gone. ``read(statements, row_id)`` does the same with statements that are
+    transactions by themselves. Without both a step is given its :class:`Lease`.
+    ``batch`` rows are claimed at a time, or as many as there are threads where that is more.
+    ``breakers`` are those its steps use.
     """
 
     queue: Queue
     steps: tuple[Step, ...]
-    load: Callable[[Session, int], Any]
+    load: Callable[[Session, int], Any] | None = None
+    read: Callable[[Autocommit, int], Any] | None = None
     tools: Any = None
     batch: int = 10
     breakers: Breakers = field(default_factory=Breakers)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,24 @@ class Reaped:
     status: str
     failure: str | None
     held_by: str
+
+
+def stalled(
+    session: Session,
+    horizons: Mapping[Queue, Mapping[str, timedelta]],
+    *,
+    ttl: timedelta = DEFAULT_TTL,
+) -> set[str]:
+    """Names of the queues in which somebody who may judge would find something to reap now.
+
+    One statement, however many queues there are, which takes no lock. Arguments as for
+    :func:`reap`.
+    """
+    params: dict[str, Any] = {"ttl": ttl, "reaper": None, "late": ttl}
+    for n, longest in enumerate(horizons.values()):
+        params[f"horizons{n}_status"] = list(longest)
+        params[f"horizons{n}_longest"] = list(longest.values())
+    return set(session.scalars(sql.some_stalled(tuple(horizons)), params))
 
 
 def reap(

@@ -1,7 +1,9 @@
 """How attempts end: values, decided without a database."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -9,9 +11,12 @@ from backend.queue.lease import Lease
 from backend.queue.retry import Died, Permanent, TimedOut, Transient, Unreachable, one_line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
-    """How one attempt ends. ``delay`` is set where the row becomes ready again later."""
+    """How one attempt ends. ``delay`` is set where the row becomes ready again later.
+
+    A value that nobody changes, like :class:`~backend.queue.lease.Lease`.
+    """
 
     lease: Lease
     status: str
@@ -27,7 +32,26 @@ class Settlement:
     def __post_init__(self) -> None:
         # A stranger's text may be in it: what cannot be stored would cost the whole batch.
         if self.error is not None:
-            object.__setattr__(self, "error", one_line(self.error))
+            self.error = one_line(self.error)
+
+
+def columns(settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
+    """The parameters ``ends_*`` of the settling statement, an element a row."""
+    # All that were claimed together share one object.
+    tokens = {id(s.lease.token): s.lease.token for s in settlements}
+    texts = {key: str(token) for key, token in tokens.items()}
+    return {
+        "ends_id": [s.lease.id for s in settlements],
+        "ends_token": [texts[id(s.lease.token)] for s in settlements],
+        "ends_status": [s.status for s in settlements],
+        "ends_outcome": [s.outcome for s in settlements],
+        "ends_failure": [s.failure for s in settlements],
+        "ends_error": [s.error for s in settlements],
+        "ends_delay": [s.delay for s in settlements],
+        "ends_attempts": [s.attempts for s in settlements],
+        "ends_stalls": [s.stalls for s in settlements],
+        "ends_restart": [s.restart for s in settlements],
+    }
 
 
 def done(lease: Lease, *, status: str | None = None) -> Settlement:

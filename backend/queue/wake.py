@@ -12,34 +12,40 @@ from typing import Any, Final
 
 import psycopg2
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 CHANNEL: Final = "lockkeeper_ready"
 TRAIL: Final = 0.05  # seconds between two notifications of one process
 LOOK: Final = 1.0  # seconds between two looks of a listener that hears nothing
-NOTIFY: Final = text("SELECT pg_notify(:channel, :queue)")
 
 log = structlog.get_logger(__name__)
+
+
+def _notify(times: int) -> str:
+    """One message, whose payloads the driver puts in."""
+    return ";".join([f"NOTIFY {CHANNEL}, %s"] * times)
 
 
 class Notifier:
     """Tells listening workers that rows became ready; call :meth:`ready` after the commit.
 
-    Never raises and never blocks: a lost hint costs at most one polling interval.
+    Never raises and never blocks: a lost hint costs at most one polling interval. From the first
+    hint on it keeps one connection of its own, beside the pool.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: set[str] = set()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._connection: Any = None
 
     def ready(self, *queues: str) -> None:
         with self._changed:
             self._waiting.update(queues)
-            if self._thread is None and not self._closed:
+            if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -47,7 +53,7 @@ class Notifier:
     def close(self) -> None:
         """Send what waits, then stop."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(timeout=5)
@@ -55,24 +61,45 @@ class Notifier:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
                 queues, self._waiting = self._waiting, set()
-                closing = self._closed
+                closing = self._closed.is_set()
             if queues:
                 self._send(queues)
             if closing:
+                self._disconnect()
                 return
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed, timeout=TRAIL)
+            # Not on the condition: each hint of a busy producer would wake this thread for nothing.
+            self._closed.wait(TRAIL)
 
     def _send(self, queues: set[str]) -> None:
+        """In one round trip: a transaction around it would take three more."""
+        kept = self._connection is not None
         try:
-            # No AUTOCOMMIT: its end, on a connection that broke, is no error of SQLAlchemy's.
-            with self._engine.begin() as connection:
-                for queue in sorted(queues):
-                    connection.execute(NOTIFY, {"channel": CHANNEL, "queue": queue})
-        except SQLAlchemyError as error:
-            log.warning("notify.failed", error=type(error).__name__)
+            if not kept:
+                self._connection = self._connect()
+            with self._connection.cursor() as cursor:
+                cursor.execute(_notify(len(queues)), sorted(queues))
+        except (SQLAlchemyError, psycopg2.Error) as error:
+            self._disconnect()
+            if kept:  # it may have broken long ago: nobody looked
+                self._send(queues)
+            else:
+                log.warning("notify.failed", error=type(error).__name__)
+
+    def _connect(self) -> Any:
+        """Out of the pool for good, so that its users cannot want for one."""
+        raw = self._engine.raw_connection()
+        connection = raw.driver_connection
+        assert connection is not None
+        raw.detach()
+        connection.autocommit = True
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class Listener:
@@ -157,5 +184,5 @@ class Listener:
         """On a connection made for it: a deaf one would take the question and never answer."""
         with self._engine.connect() as asking:
             asking.execution_options(isolation_level="AUTOCOMMIT")
-            asking.execute(NOTIFY, {"channel": CHANNEL, "queue": canary})
+            asking.exec_driver_sql(_notify(1), (canary,))
             asking.invalidate()

@@ -132,16 +132,21 @@ def cut(harness: Harness, fault: Fault) -> bool:
 
 def cut_after(harness: Harness, fault: Fault) -> bool:
     proxy = harness.victim(fault).proxy
-    happened = proxy.cut_after(marker(fault.point), fault.nth, at_commit=fault.at_commit)
+    happened = proxy.cut_after(marker(fault.point), fault.nth, at_commit=_at_commit(fault))
     harness.expect(fault.kind, happened)
     return False
 
 
 def cut_before(harness: Harness, fault: Fault) -> bool:
     proxy = harness.victim(fault).proxy
-    happened = proxy.cut_before(marker(fault.point), fault.nth, at_commit=fault.at_commit)
+    happened = proxy.cut_before(marker(fault.point), fault.nth, at_commit=_at_commit(fault))
     harness.expect(fault.kind, happened)
     return False
+
+
+def _at_commit(fault: Fault) -> bool:
+    """A turn has no COMMIT of its own."""
+    return fault.at_commit and fault.point != "turn"
 
 
 def blackhole(harness: Harness, fault: Fault) -> bool:

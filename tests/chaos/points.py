@@ -5,8 +5,9 @@ of the engine is recognised as the very object that ``backend.queue.sql`` keeps,
 what its transaction had sent before. The names of the points are
 
 - ``S:before`` and ``S:after`` for each statement S of :data:`STATEMENTS`;
-- ``S:before-COMMIT`` and ``S:after-COMMIT`` for each S that the transaction had sent. Before: the
-  server has been told nothing; after: it has committed and the worker has heard of it.
+- ``S:before-COMMIT`` and ``S:after-COMMIT`` for each S that the transaction had sent, but for
+  ``turn``. Before: the server has been told nothing; after: it has committed and the worker has
+  heard of it.
 
 Each statement also bears its name as a comment (:func:`marker`), by which a proxy on the way to
 the server knows it.
@@ -23,13 +24,18 @@ from sqlalchemy import Connection, Engine, Insert, event
 
 from backend.queue import sql
 from backend.queue.lifecycle import Queue
+from backend.queue.turn import NAME as TURN
 from tests.chaos.workload import Booking
 
 STATEMENTS: Final = (
-    "claim", "claim_suspect", "adopt", "progress", "commit", "save", "settle", "release",
+    "turn", "claim", "claim_suspect", "adopt", "progress", "commit", "save", "settle", "release",
     "heartbeat", "still_mine", "reaper_lock", "reap",
 )  # fmt: skip
-"""``save`` counts an effect inside a commit or settle; ``release`` is a settle of released rows."""
+"""``turn`` settles and claims, and is a transaction of its own: after it, it is committed. Where it
+failed, ``settle`` and ``claim`` take its place. ``save`` counts an effect inside a commit or
+settle; ``release`` is a turn or a settle of released rows."""
+
+RELEASED: Final = '"released"'
 
 MOMENTS: Final = ("before", "after", "before-COMMIT", "after-COMMIT")
 
@@ -123,8 +129,8 @@ class Points:
             if trap.act == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             elif trap.act == "stop":
-                # To this thread, which cannot take another step then: what is sent to the process may
-                # be delivered by another thread later, when this one is past the point.
+                # To this thread, which cannot take another step then: what is sent to the process
+                # may be delivered by another thread later, when this one is past the point.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     def _due(self, point: str) -> list[Trap]:
@@ -140,7 +146,10 @@ class Points:
         names: list[str] = getattr(self._sent, "names", [])
         return names
 
-    def _name(self, context: Any) -> str | None:
+    def _name(self, text: str, parameters: Any, context: Any) -> str | None:
+        if TURN in text and "PREPARE" not in text:
+            ended = set(parameters["ends_outcome"].strip("{}").split(","))
+            return "release" if ended == {RELEASED} else "turn"
         statement = context.invoked_statement if context and context.compiled else None
         if isinstance(statement, Insert):
             return "save" if statement.table.name == Booking.__tablename__ else None
@@ -153,17 +162,18 @@ class Points:
         self, _connection: Connection, _cursor: Any, text: str, parameters: Any, context: Any,
         _many: bool,
     ) -> tuple[str, Any]:  # fmt: skip
-        name = self._name(context)
+        name = self._name(text, parameters, context)
         if name is None:
             return text, parameters
-        self._sent.names = [*self._names(), name]
+        if TURN not in text:
+            self._sent.names = [*self._names(), name]
         self.passed(f"{name}:before")
         return marker(name).decode() + text, parameters
 
     def _after(
-        self, _connection: Connection, _cursor: Any, _text: str, _parameters: Any, context: Any,
+        self, _connection: Connection, _cursor: Any, text: str, parameters: Any, context: Any,
         _many: bool,
     ) -> None:  # fmt: skip
-        name = self._name(context)
+        name = self._name(text, parameters, context)
         if name is not None:
             self.passed(f"{name}:after")

@@ -242,9 +242,11 @@ class Proxy:
         return self._send(link, link.server, message)
 
     def _due(self, link: _Link, message: bytes) -> _Cut | None:
-        ends = message[5:].startswith((COMMIT, b"ROLLBACK"))
         where = bytes(link.transaction) if message[5:].startswith(COMMIT) else b""
-        link.transaction = bytearray() if ends else link.transaction + message
+        if message[5:].startswith((COMMIT, b"ROLLBACK")):
+            link.transaction.clear()
+        elif link.transaction or message[5:].startswith(b"BEGIN"):
+            link.transaction += message
         for cut in self._cuts:
             if cut.marker in (where if cut.at_commit else message):
                 cut.nth -= 1

@@ -36,24 +36,27 @@ WEIGHTS: Final[Mapping[str, int]] = {
 KILL_AT: Final = (
     *(
         f"{statement}:{moment}"
-        for statement in ("claim", "progress", "commit", "settle", "heartbeat", "reap")
+        for statement in ("progress", "commit", "settle", "heartbeat", "reap")
         for moment in MOMENTS
     ),
+    "turn:before",
+    "turn:after",
     "save:before",
     "save:after",
     "reaper_lock:after",
-    "release:before-COMMIT",
+    "release:before",
+    "release:after",
 )
 
 FREEZE_AT: Final = (
-    "claim:after", "claim:before-COMMIT", "claim:after-COMMIT", "commit:after", "save:after",
+    "turn:before", "turn:after", "commit:after", "save:after",
     "commit:before-COMMIT", "commit:after-COMMIT", "settle:after", "settle:before-COMMIT",
     "heartbeat:after", "reap:after", "reap:before-COMMIT",
 )  # fmt: skip
 
-CUT_AT: Final = ("claim", "progress", "commit", "save", "settle", "heartbeat", "reap")
+CUT_AT: Final = ("turn", "progress", "commit", "save", "settle", "heartbeat", "reap")
 
-OFTEN: Final = ("claim", "progress", "commit", "settle", "heartbeat")
+OFTEN: Final = ("turn", "progress", "commit", "settle", "heartbeat")
 """Points at these are passed many times a second by a worker that has rows."""
 
 

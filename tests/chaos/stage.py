@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from backend.queue import control
 from backend.queue.attempts import Attempt
+from backend.queue.entry import enqueue_many
 from backend.queue.lifecycle import Queue
 from tests.chaos.fleet import ChaosWorker, Fleet, held_by
 from tests.chaos.invariants import unrest, violations
@@ -42,10 +43,8 @@ class Stage:
         self.accepted: dict[Queue, set[int]] = {queue: set() for queue in QUEUES}
 
     def add(self, count: int = 1, *, queue: Queue = LEDGER, kind: str = "plain") -> list[int]:
-        row = {"status": queue.ready, "kind": kind, "max_attempts": queue.max_attempts}
-        made = insert(queue.rows).values([row] * count).returning(queue.rows.c.id)
         with self.engine.begin() as connection:
-            ids = sorted(connection.scalars(made))
+            ids = enqueue_many(connection, queue, [{"kind": kind}] * count)
         self.accepted[queue] |= set(ids)
         return ids
 

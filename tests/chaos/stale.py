@@ -5,15 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from backend.db import Sessions
 from backend.queue import control, leases, reaper
+from backend.queue.entry import enqueue_many
 from backend.queue.leases import Lease, Settlement
 from backend.queue.retry import Died, LeaseLost, Permanent
 from tests.chaos.workload import LEDGER, save
 from workers.daemon import Daemon
+from workers.executor import Ended
 
 MOMENT: Final = timedelta(milliseconds=1)
 LONG: Final = timedelta(hours=1)
@@ -26,9 +28,8 @@ Write = Callable[[Session, Sequence[Lease]], int]
 
 def claim(sessions: Sessions, count: int) -> list[Lease]:
     """Leases of new rows; every other one has committed a step."""
-    row = {"status": LEDGER.ready, "kind": "plain"}
     with sessions.begin() as session:
-        session.execute(insert(LEDGER.rows), [row] * count)
+        enqueue_many(session, LEDGER, [{"kind": "plain"}] * count)
         held = leases.claim(session, LEDGER, worker="zombie", limit=count, ttl=LONG)
     assert len(held) == count, "there are other rows: the database must be the zombies' own"
     with sessions.begin() as session:
@@ -156,7 +157,7 @@ def daemon_writes(daemon: Daemon) -> dict[str, Write]:
         daemon._heartbeat._beat(session)
 
     def settle_batch(_session: Session, held: Sequence[Lease]) -> None:
-        producer._settle_and_claim([leases.done(lease) for lease in held], 0)
+        producer._settle_and_claim([Ended(leases.done(lease)) for lease in held], 0)
 
     def work(_session: Session, held: Sequence[Lease]) -> None:
         """Each row from where the worker believes it stands to its end."""

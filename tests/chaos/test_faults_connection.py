@@ -11,8 +11,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.stage import Stage, eventually
 
 CUTS = [
-    (statement, at_commit) for statement in ("claim", "commit", "settle")
-    for at_commit in (False, True)
+    ("turn", False), ("commit", False), ("commit", True), ("settle", False), ("settle", True),
 ]  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_a_server_that_freezes_for_longer_than_the_lease_is_nobodys_stall(stage:
     assert stage.outcomes()["stalled"] == 0
 
 
-@pytest.mark.parametrize("point", ["commit:after", "settle:after", "claim:after"])
+@pytest.mark.parametrize("point", ["commit:after", "settle:after", "progress:after"])
 def test_a_backend_terminated_amid_a_transaction_costs_nothing(stage: Stage, point: str) -> None:
     stage.add(30)
     (worker,) = stage.start(traps=[{"point": point, "act": "stop"}])

@@ -22,7 +22,9 @@ SETTLEMENTS: Final = "backend/queue/settlements.py"
 DATABASE: Final = "backend/db.py"
 FLEET: Final = "backend/queue/fleet.py"
 EXECUTOR: Final = "workers/executor.py"
-PRODUCER: Final = "workers/producer.py"
+TURNING: Final = "workers/turning.py"
+WRITES: Final = "backend/queue/writes.py"
+WRITTEN: Final = "integration/queue/test_queue_writes.py"
 REAPING: Final = "workers/reaping.py"
 WORKER: Final = "workers/daemon.py"
 
@@ -151,8 +153,8 @@ FENCES: Final = (
         (f"{FENCE}:commit",),
     ),
     Mutant(
-        "no adoption after a claim without an answer", PRODUCER,
-        "leases.adopt(session, self.queue, token) if again else []",
+        "no adoption after a claim without an answer", TURNING,
+        "leases.adopt(session, self.queue, request.token)",
         "[]",
         (f"{DAEMON}:hears_no_answer",),
     ),
@@ -161,6 +163,12 @@ FENCES: Final = (
         "lambda session: leases.had_committed(session, lease, step.stage)",
         "lambda _session: False",
         (f"{DAEMON}:hears_no_answer",),
+    ),
+    Mutant(
+        "rows are written without their fence", WRITES,
+        'OURS: Final = "xmin = pg_current_xact_id()::xid"',
+        'OURS: Final = "true"',
+        (WRITTEN,),
     ),
 )  # fmt: skip
 
@@ -356,14 +364,14 @@ FREEZES: Final = (
     ),
     Mutant(
         "a frozen transaction keeps its locks", DATABASE,
-        'f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds};"',
-        'f"SET LOCAL idle_in_transaction_session_timeout = 0; "',
+        'f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}; "',
+        '"SET LOCAL idle_in_transaction_session_timeout = 0; "',
         (f"{FENCE}:freezes",),
     ),
     Mutant(
         "a statement may take for ever", DATABASE,
-        'f" SET LOCAL statement_timeout = {max(1, milliseconds // 2)}"',
-        '" SET LOCAL statement_timeout = 0"',
+        'f"SET LOCAL statement_timeout = {max(1, milliseconds // 2)}; "',
+        '"SET LOCAL statement_timeout = 0; "',
         (f"{FENCE}:cancelled_after",),
     ),
     Mutant(

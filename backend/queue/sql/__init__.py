@@ -8,9 +8,10 @@ an index condition); ``now()`` does. ``docs/engine.md`` has the measurements.
 from backend.queue.sql.blocks import one_of, word
 from backend.queue.sql.claiming import (
     adopt,
+    circle,
     claim,
     claim_suspect,
-    fairness_keys,
+    first_lanes,
     next_due,
     suspects,
 )
@@ -21,15 +22,18 @@ from backend.queue.sql.holding import (
     progress,
     still_mine,
 )
+from backend.queue.sql.looking import some_stalled, some_suspects
+from backend.queue.sql.turning import turn
 
 __all__ = [
     "adopt",
+    "circle",
     "claim",
     "claim_suspect",
     "commit_step",
     "end_by_person",
     "enter",
-    "fairness_keys",
+    "first_lanes",
     "heartbeat",
     "may_judge",
     "next_due",
@@ -37,8 +41,11 @@ __all__ = [
     "progress",
     "reap",
     "settle",
+    "some_stalled",
+    "some_suspects",
     "still_mine",
     "suspects",
     "try_reaper_lock",
+    "turn",
     "word",
 ]

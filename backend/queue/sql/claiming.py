@@ -1,7 +1,7 @@
 """From ready to held: the claim, its lanes, and rows that must run alone."""
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -39,6 +40,10 @@ RETURNED = ("id", "priority", "available_at", "status", "step", "attempts", "max
             "stalls", "rewinds")  # fmt: skip
 
 
+ONE: Final = literal(1, literal_execute=True)
+"""A limit that a generic plan can see."""
+
+
 @cache
 def claim(queue: Queue) -> ReturningUpdate[Any]:
     """Lease up to :limit ready rows, most pressing lane first.
@@ -47,8 +52,13 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
     one element a lane: where its scan starts; ``share`` rows at most from each lane; ``limit``
     in all; ``token``, ``worker``, ``ttl``.
     """
+    return lease_rows(queue, pick(queue))
+
+
+def pick(queue: Queue) -> CTE:
+    """The ids that :func:`claim` takes, locked."""
     lanes = unnest("lanes", since=Timestamp, after_id=BigInteger(), **lane_shape(queue))
-    oldest = ready_in_lane(queue, lanes).limit(1).lateral("oldest")
+    oldest = ready_in_lane(queue, lanes).limit(ONE).lateral("oldest")
     # At most one row a lane: its oldest ready one, which decides how pressing the lane is.
     heads = (
         select(*lanes.c)
@@ -65,14 +75,13 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
         .with_for_update(key_share=True, skip_locked=True)
         .lateral("row")
     )
-    picked = (
+    return (
         select(row.c.id)
         .select_from(heads.join(row, true()))
         .limit(bindparam("limit", type_=BigInteger))
         .cte("picked")
         .prefix_with("MATERIALIZED")
     )
-    return lease_rows(queue, picked)
 
 
 def pressing(lane: Any, oldest: Any) -> ColumnElement[Any]:
@@ -88,7 +97,7 @@ def lease_rows(queue: Queue, picked: CTE) -> ReturningUpdate[Any]:
         update(queue.rows)
         .where(queue.rows.c.id == array_of(picked))
         .values(claimed_values(queue))
-        .returning(*returned(queue), *lane_columns(queue))
+        .returning(*returned(queue))
     )
 
 
@@ -115,8 +124,10 @@ def claimed_values(queue: Queue) -> dict[str, Any]:
 
 
 def returned(queue: Queue) -> list[Any]:
+    """What a claim answers of a row: :data:`RETURNED`, how long it waited, and its lane."""
     waited = queue.rows.c.started_at - queue.rows.c.available_at
-    return [*(queue.rows.c[name] for name in RETURNED), waited.label("waited")]
+    columns = [queue.rows.c[name] for name in RETURNED]
+    return [*columns, waited.label("waited"), *lane_columns(queue)]
 
 
 def not_paused(queue: Queue, partition: ColumnElement[str] | None) -> ColumnElement[bool]:
@@ -171,11 +182,12 @@ def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
 
 @cache
 def next_due(queue: Queue) -> Select[Any]:
-    """Seconds until the next row that backs off becomes ready, over the lanes given."""
+    """Seconds until the first row that is ready after :after (now, where null), over the lanes."""
     lanes, rows = unnest("lanes", **lane_shape(queue)), queue.rows.alias("q")
+    after = func.coalesce(bindparam("after", type_=Timestamp), func.now())
     soonest = (
         select(rows.c.available_at)
-        .where(*in_lane(queue, rows, lanes), rows.c.available_at > func.now())
+        .where(*in_lane(queue, rows, lanes), rows.c.available_at > after)
         .order_by(rows.c.available_at)
         .limit(1)
         .correlate(lanes)
@@ -185,8 +197,11 @@ def next_due(queue: Queue) -> Select[Any]:
     return select(wait).select_from(lanes.join(soonest, true()))
 
 
-def suspects(queue: Queue) -> Select[Any]:
-    """Ready rows that stalled twice, oldest first; none of a paused queue."""
+def suspects(queue: Queue, partitions: str = "partitions") -> Select[Any]:
+    """Ready rows that stalled twice, oldest first; none of a paused queue.
+
+    ``partitions`` is the name of the parameter that says which ones count.
+    """
     rows = queue.rows.alias("q")
     found = (
         select(rows.c.id)
@@ -199,7 +214,7 @@ def suspects(queue: Queue) -> Select[Any]:
         .order_by(rows.c.available_at, rows.c.id)
     )
     if queue.partitions:
-        return found.where(rows.c.queue == any_(cast(bindparam("partitions"), ARRAY(Text()))))
+        return found.where(rows.c.queue == any_(cast(bindparam(partitions), ARRAY(Text()))))
     return found
 
 
@@ -217,49 +232,76 @@ def claim_suspect(queue: Queue) -> ReturningUpdate[Any]:
 
 
 @cache
-def fairness_keys(queue: Queue, *, ready_now: bool) -> Select[Any]:
-    """The next :count lanes after :after in the circle of (partition, priority, key).
+def circle(queue: Queue) -> Select[Any]:
+    """Of a fair queue: up to :count lanes with a ready row after :after_*, then from the start.
 
-    A loose index scan: one probe of the ready index for each lane, however deep the lanes are.
-    ``ready_now`` leaves out lanes whose rows all back off, and paused partitions.
+    Lanes go round in the order of (partition, priority, key), lanes of paused partitions left out.
+    Each row holds ``at``, the statement's ``now()``, and a lane; where there is no lane one row
+    with nulls.
     """
+    after = tuple_(*(bindparam(f"after_{c.name}", type_=c.type) for c in _lane(queue)))
+    onward, again = _walk(queue, "onward", after), _walk(queue, "again", None)
+    found = union_all(_open(queue, onward), _open(queue, again).where(tuple_(*again.c) <= after))
+    lanes = found.limit(bindparam("count", type_=BigInteger)).subquery("lanes")
+    asked = select(func.now().label("at")).subquery("asked")
+    return select(asked.c.at, *lanes.c).select_from(asked.outerjoin(lanes, true()))
+
+
+@cache
+def first_lanes(queue: Queue) -> Select[Any]:
+    """The first :count lanes of a fair queue, with a ready row or with one that backs off."""
+    walk = _walk(queue, "walk", None)
+    return _served(queue, walk).limit(bindparam("count", type_=BigInteger))
+
+
+def _lane(queue: Queue) -> list[ColumnElement[Any]]:
     rows = queue.rows
     lane: list[ColumnElement[Any]] = [rows.c.priority, rows.c.fairness_key]
-    if queue.partitions:
-        lane.insert(0, rows.c.queue.label("partition"))
+    return [rows.c.queue.label("partition"), *lane] if queue.partitions else lane
+
+
+def _walk(queue: Queue, name: str, after: ColumnElement[Any] | None) -> CTE:
+    """A loose index scan: one probe of the ready index for each lane, however deep they are."""
+    lane = _lane(queue)
     ready = and_(
-        rows.c.status == word(queue.ready),
-        rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
+        queue.rows.c.status == word(queue.ready),
+        queue.rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
     )
-    after = [bindparam(f"after_{c.name}", type_=c.type) for c in lane]
-    first = select(*lane).where(ready, tuple_(*lane) > tuple_(*after)).order_by(*lane).limit(1)
-    walk = first.cte("walk", recursive=True)
+    first = select(*lane).where(ready).order_by(*lane).limit(ONE)
+    if after is not None:
+        first = first.where(tuple_(*lane) > after)
+    walk = first.cte(name, recursive=True)
     step = (
         select(*lane)
         .where(ready, tuple_(*lane) > tuple_(*(walk.c[c.name] for c in lane)))
         .order_by(*lane)
-        .limit(1)
+        .limit(ONE)
         .correlate(walk)
         .lateral("following")
     )
-    walk = walk.union_all(select(*step.c).select_from(walk.join(step, true())))
-    lanes = select(*walk.c).limit(bindparam("count", type_=BigInteger))
-    if queue.partitions:
-        # Not inside the walk: each probe would then start at the partition's first row.
-        lanes = lanes.where(walk.c.partition == any_(cast(bindparam("partitions"), ARRAY(Text()))))
-    if not ready_now:
+    return walk.union_all(select(*step.c).select_from(walk.join(step, true())))
+
+
+def _served(queue: Queue, walk: CTE) -> Select[Any]:
+    lanes = select(*walk.c)
+    if not queue.partitions:
         return lanes
-    q = rows.alias("q")
+    # Not inside the walk: each probe would then start at the partition's first row.
+    return lanes.where(walk.c.partition == any_(cast(bindparam("partitions"), ARRAY(Text()))))
+
+
+def _open(queue: Queue, walk: CTE) -> Select[Any]:
+    """Lanes with a row that is ready now, and no pause."""
+    q = queue.rows.alias("q")
     waiting = select(literal(1)).where(*in_lane(queue, q, walk), q.c.available_at <= func.now())
-    return lanes.where(
-        exists(waiting), not_paused(queue, walk.c.partition if queue.partitions else None)
-    )
+    partition = walk.c.partition if queue.partitions else None
+    return _served(queue, walk).where(exists(waiting), not_paused(queue, partition))
 
 
 @cache
 def adopt(queue: Queue) -> Select[Any]:
     """Held rows that carry :token: what a claim whose answer was lost had taken."""
-    return select(*returned(queue), *lane_columns(queue)).where(
+    return select(*returned(queue)).where(
         one_of(queue.rows.c.status, queue.held),
         queue.rows.c.lease_token == bindparam("token", type_=Uuid),
     )

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.selectable import CTE, Select
 
 from backend.db import unnest
 from backend.queue.claimable import Timestamp
@@ -51,6 +51,12 @@ def settle(queue: Queue, *, wait: bool = True) -> Select[Any]:
     within seconds otherwise. Answers the ids that were still mine; unless told to ``wait``, only of
     rows that nobody else has locked.
     """
+    settled, history = end(queue, wait=wait)
+    return select(settled.c.id).add_cte(history)
+
+
+def end(queue: Queue, *, wait: bool) -> tuple[CTE, CTE]:
+    """What :func:`settle` is made of: the settled rows and their lines of history."""
     rows = queue.rows
     ends = unnest(
         "ends", id=BigInteger(), token=Uuid(), status=Text(), outcome=Text(), failure=Text(),
@@ -100,7 +106,7 @@ def settle(queue: Queue, *, wait: bool = True) -> Select[Any]:
     history = write_attempts(
         queue, locked, locked.c.to_outcome, locked.c.to_failure, locked.c.to_error
     )
-    return select(settled.c.id).add_cte(history)
+    return settled, history
 
 
 @cache
@@ -113,17 +119,8 @@ def reap(queue: Queue) -> Select[Any]:
     """
     rows = queue.rows
     q = rows.alias("q")
-    horizons = unnest("horizons", status=Text(), longest=Interval())
-    longest = select(horizons.c.longest).where(horizons.c.status == q.c.status).scalar_subquery()
     stale = (
-        select(*(q.c[name] for name in HISTORY))
-        .where(
-            one_of(q.c.status, queue.held),
-            or_(q.c.lease_expires_at < CLOCK, q.c.progressed_at < CLOCK - longest),
-            func.pg_postmaster_start_time() < CLOCK - bindparam("ttl", type_=Interval),
-            may_judge(),
-        )
-        .order_by(q.c.id)
+        stalled(queue, q)
         .limit(bindparam("limit", type_=BigInteger))
         .with_for_update(key_share=True, skip_locked=True, of=q)
         .cte("stale")
@@ -151,6 +148,25 @@ def reap(queue: Queue) -> Select[Any]:
     )
     history = write_attempts(queue, stale, literal("stalled"), case((poison, "poison")), why)
     return select(*reaped.c).add_cte(history)
+
+
+def stalled(queue: Queue, q: Any, name: str = "horizons") -> Select[Any]:
+    """What :func:`reap` would take back now: rows of ``q``, an alias of the queue's table.
+
+    ``name`` is that of the parameters which :func:`reap` calls ``horizons``.
+    """
+    horizons = unnest(name, status=Text(), longest=Interval())
+    longest = select(horizons.c.longest).where(horizons.c.status == q.c.status).scalar_subquery()
+    return (
+        select(*(q.c[name] for name in HISTORY))
+        .where(
+            one_of(q.c.status, queue.held),
+            or_(q.c.lease_expires_at < CLOCK, q.c.progressed_at < CLOCK - longest),
+            func.pg_postmaster_start_time() < CLOCK - bindparam("ttl", type_=Interval),
+            may_judge(),
+        )
+        .order_by(q.c.id)
+    )
 
 
 def may_judge() -> ColumnElement[bool]:

@@ -146,7 +146,7 @@ def test_a_paused_queue_keeps_its_suspects_too(rows: Rows, sessions: Sessions) -
     rows.one(stalls=2)
     with sessions.begin() as session:
         control.pause(session, PROBE, by="ann")
-        assert not leases.suspect_waits(session, PROBE)
+        assert not leases.suspects_wait(session, {PROBE: None})
 
     assert rows.claim_suspect() is None
 
@@ -222,7 +222,9 @@ def test_a_resumed_row_goes_on_after_its_last_step_and_an_unknown_one_restarts(
     assert lease.next_stage.name == stage
 
 
-def test_marks_hide_a_late_committed_older_row_only_until_they_are_forgotten(rows: Rows) -> None:
+def test_marks_hide_a_late_committed_older_row_only_until_the_next_look_from_the_front(
+    rows: Rows,
+) -> None:
     marks = Marks()
     rows.add(count=3)
     assert len(rows.claim(marks=marks)) == 3
@@ -230,8 +232,22 @@ def test_marks_hide_a_late_committed_older_row_only_until_they_are_forgotten(row
     late = rows.one(available_at=ago("1 hour"))
     newer = rows.one()
     assert ids(rows.claim(marks=marks)) == [newer]
-    marks.forget()
-    assert ids(rows.claim(marks=marks)) == [late]
+    assert ids(rows.claim(marks=Marks())) == [late]
+
+
+def test_a_look_from_the_front_moves_only_the_marks_of_lanes_it_took_from(rows: Rows) -> None:
+    marks, front = Marks(), Marks()
+    rows.add(count=2, priority=9)
+    rows.add(count=2, priority=3)
+    rows.claim(marks=marks)
+    ahead = marks.of((3,))
+    late = rows.add(count=2, priority=9, available_at=ago("1 minute"))
+
+    assert ids(rows.claim(marks=front)) == late
+    marks.replace(front)
+
+    assert marks.of((9,)) == front.of((9,))
+    assert marks.of((3,)) == ahead
 
 
 def test_rows_of_one_bulk_insert_share_a_time_and_are_all_claimed_with_marks(rows: Rows) -> None:
@@ -250,8 +266,7 @@ def test_marks_of_a_claim_that_was_rolled_back_lose_no_row(rows: Rows, sessions:
         session.rollback()
 
     found = ids(rows.claim(marks=marks))
-    marks.forget()
-    assert sorted(found + ids(rows.claim(marks=marks))) == added
+    assert sorted(found + ids(rows.claim(marks=Marks()))) == added
 
 
 def test_a_claim_whose_answer_was_lost_is_adopted_exactly_once(
@@ -273,7 +288,7 @@ def test_a_claim_whose_answer_was_lost_is_adopted_exactly_once(
 def test_a_suspect_is_left_to_those_who_run_it_alone(rows: Rows, sessions: Sessions) -> None:
     innocent, suspect = rows.one(stalls=1), rows.one(stalls=2, priority=10)
     with sessions.begin() as session:
-        assert leases.suspect_waits(session, PROBE)
+        assert leases.suspects_wait(session, {PROBE: None})
 
     assert ids(rows.claim()) == [innocent]
     lease = rows.claim_suspect()
@@ -285,7 +300,7 @@ def test_a_suspect_is_left_to_those_who_run_it_alone(rows: Rows, sessions: Sessi
 def test_a_row_that_stalled_once_is_no_suspect(rows: Rows, sessions: Sessions) -> None:
     rows.one(stalls=1)
     with sessions.begin() as session:
-        assert not leases.suspect_waits(session, PROBE)
+        assert not leases.suspects_wait(session, {PROBE: None})
 
     assert rows.claim_suspect() is None
 

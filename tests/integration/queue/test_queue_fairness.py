@@ -5,27 +5,34 @@ import pytest
 from backend.db import Sessions
 from backend.queue import control, leases
 from backend.queue.claiming import FAIR_LANES
-from backend.queue.leases import Lane, Lease
+from backend.queue.leases import Lease
 from tests.integration.queue.ledger import Rows, ago
 from tests.integration.queue.probe_workload import ERRAND
+from workers.circle import Circle
 
 
 class Turns:
-    """A worker that goes round the circle of lanes, as the daemon's producer does."""
+    """Claims that go round the circle of lanes, as the daemon's producer does."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._after: Lane | None = None
+        self._circles: dict[tuple[str, ...], Circle] = {}
 
     def claim(self, limit: int = 10, partitions: tuple[str, ...] = ("alpha",)) -> list[Lease]:
+        circle = self._circles.setdefault(partitions, Circle(ERRAND, partitions))
         with self._sessions.begin() as session:
-            lanes = leases.next_lanes(
-                session, ERRAND, after=self._after, count=limit, partitions=partitions
+            seen = circle.next(
+                limit,
+                lambda after: leases.next_lanes(
+                    session, ERRAND, after=after, partitions=partitions
+                ),
             )
-            self._after = lanes[-1] if lanes else None
-            return leases.claim(
-                session, ERRAND, worker="w", limit=limit, lanes=lanes, partitions=partitions
+            claimed = leases.claim(
+                session, ERRAND, worker="w", limit=limit, lanes=seen.lanes, partitions=partitions
             )
+        if len(claimed) < limit:
+            circle.forget()
+        return claimed
 
     def until(self, row_id: int, most: int) -> int:
         """How many claims it takes to reach ``row_id``."""
@@ -96,9 +103,9 @@ def test_a_worker_of_one_partition_never_takes_anothers(rows: Rows, sessions: Se
 def test_a_suspect_of_another_partition_is_not_taken(rows: Rows, sessions: Sessions) -> None:
     rows.one(ERRAND, queue="beta", stalls=2)
     with sessions.begin() as session:
-        assert not leases.suspect_waits(session, ERRAND, ["alpha"])
+        assert not leases.suspects_wait(session, {ERRAND: ["alpha"]})
         assert leases.claim_suspect(session, ERRAND, worker="w", partitions=["alpha"]) is None
-        assert leases.suspect_waits(session, ERRAND, ["beta"])
+        assert leases.suspects_wait(session, {ERRAND: ["beta"]})
         assert leases.claim_suspect(session, ERRAND, worker="w", partitions=["beta"]) is not None
 
 

@@ -278,6 +278,14 @@ def test_a_reap_looks_at_held_rows_only(deep: Engine) -> None:
     assert_in_proportion(plans(deep, reap), FEW)
 
 
+def test_a_look_for_stalled_rows_looks_at_held_rows_only(deep: Engine) -> None:
+    def look(session: Session) -> None:
+        limits = {queue: horizons(queue, timedelta(hours=1)) for queue in (PLAIN, PARTED)}
+        assert reaper.stalled(session, limits, ttl=MOMENT) == set()
+
+    assert_in_proportion(plans(deep, look), FEW)
+
+
 def test_a_reap_takes_back_rows_in_proportion_to_their_number(deep: Engine) -> None:
     def reap(session: Session) -> None:
         limits = horizons(PLAIN, timedelta())
@@ -304,7 +312,7 @@ def test_what_a_person_does_to_rows_touches_as_many_as_were_named(deep: Engine, 
 def test_a_look_for_suspects_or_for_the_next_due_row_touches_next_to_nothing(
     deep: Engine, queue: Queue
 ) -> None:
-    assert_in_proportion(plans(deep, lambda s: leases.suspect_waits(s, queue)), 1)
+    assert_in_proportion(plans(deep, lambda s: leases.suspects_wait(s, {queue: None})), 1)
     assert_in_proportion(plans(deep, lambda s: leases.next_due(s, queue)), 10)
 
 

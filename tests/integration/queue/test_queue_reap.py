@@ -5,13 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Engine, func, select, text, update
 
-from backend.db import Sessions
+from backend.db import Sessions, make_sessions
 from backend.queue import fleet, leases, reaper, sql
 from backend.queue.fleet import Worker
+from backend.queue.lifecycle import Queue
+from backend.queue.pipeline import Done, Pipeline, Step
 from tests.integration.queue.ledger import HOUR, MOMENT, Rows, ago, horizons
-from tests.integration.queue.probe_workload import PROBE, PUBLISH
+from tests.integration.queue.probe_workload import ERRAND, PARCEL, PROBE, PUBLISH
+from workers.assignment import this_worker
+from workers.database import Transactions
+from workers.metrics import Metrics
+from workers.reaping import Reaper
 
 MINUTE = timedelta(minutes=1)
 
@@ -135,6 +141,52 @@ def test_a_row_that_somebody_has_locked_is_not_waited_for(rows: Rows, sessions: 
     assert [row.id for row in reaped] == [free]
 
 
+def test_a_look_names_the_queues_in_which_a_reap_would_find_something(
+    rows: Rows, sessions: Sessions
+) -> None:
+    limits = {queue: horizons(queue) for queue in (PROBE, PUBLISH, ERRAND, PARCEL)}
+
+    def look() -> set[str]:
+        with sessions.begin() as session:
+            return reaper.stalled(session, limits, ttl=MOMENT)
+
+    stalled, moving = rows.one(PUBLISH), rows.one(PARCEL)
+    assert (len(rows.claim(PUBLISH)), len(rows.claim(PARCEL))) == (1, 1)
+    assert look() == set()
+    rows.expire(stalled, queue=PUBLISH)
+    rows.change(moving, PARCEL, progressed_at=ago("2 hours"))
+    assert look() == {PUBLISH.name, PARCEL.name}
+
+    rows.reap(PUBLISH)
+    assert look() == {PARCEL.name}
+
+
+def test_one_queues_locked_table_does_not_keep_another_from_being_reaped(
+    rows: Rows, engine: Engine, sessions: Sessions
+) -> None:
+    row_id = rows.one()
+    rows.claim()
+    rows.expire(row_id)
+    limited = make_sessions(engine, limit=timedelta(milliseconds=100))
+    beats(sessions)
+    contact(sessions, since="1 hour", last="-1 hour")  # whatever this machine is busy with
+    reaping = Reaper(
+        [Pipeline(queue=queue, steps=steps_of(queue)) for queue in (PARCEL, PROBE)],
+        worker="judge", transactions=Transactions(limited, threading.Event()),
+        stall_timeout=HOUR, ttl=MOMENT, became_ready=lambda _queue: None,
+        metrics=Metrics([PARCEL.name, PROBE.name], version="1"),
+    )  # fmt: skip
+    with sessions.begin() as other:
+        other.execute(text("LOCK TABLE parcel"))
+        reaping._reap_all()
+
+    assert rows.row(row_id).stalls == 1
+
+
+def steps_of(queue: Queue) -> tuple[Step, ...]:
+    return tuple(Step(stage.name, lambda _row, _tools: Done({})) for stage in queue.stages)
+
+
 def test_a_second_reaper_of_a_table_does_not_work_beside_the_first(
     rows: Rows, sessions: Sessions
 ) -> None:
@@ -185,6 +237,17 @@ def test_a_reap_takes_at_most_its_limit(rows: Rows, sessions: Sessions, limit: i
         reaped = reaper.reap(session, PROBE, horizons=horizons(PROBE), ttl=MOMENT, limit=limit)
 
     assert len(reaped) == limit
+
+
+def test_a_beat_forgets_workers_long_gone_and_never_its_own(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        session.add(this_worker("gone", []))
+    beats(sessions)
+    contact(sessions, since="9 days", last="25 hours")
+    beats(sessions)
+
+    with sessions.begin() as session:
+        assert [worker.name for worker in session.scalars(select(Worker))] == ["judge"]
 
 
 def beats(sessions: Sessions, *, ttl: timedelta = MINUTE) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from backend.db import Sessions, make_engine
 from backend.queue import control
-from backend.queue.leases import Lease, Settlement
+from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Done, Pipeline, Reject, Rewind, Snooze, Step
 from backend.queue.retry import Permanent, Transient
@@ -24,6 +24,7 @@ from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import PARCEL, PROBE, effects, save
 from workers import producer, reaping
 from workers.daemon import Assignment, Daemon, Policy
+from workers.executor import Ended
 
 TTL = timedelta(seconds=2)
 SHORT = timedelta(milliseconds=50)
@@ -296,12 +297,10 @@ def test_a_row_that_finishes_between_two_looks_of_the_producer_frees_its_room_at
 ) -> None:
     looks = producer.Producer._settle_and_claim
 
-    def after_the_row(
-        self: producer.Producer, settlements: list[Settlement], room: int
-    ) -> list[Lease]:
+    def after_the_row(self: producer.Producer, ended: list[Ended], room: int) -> list[Lease]:
         # The moment between "is there room?" and "wait for room": let the running row end in it.
-        eventually(lambda: self._in_flight == 0, within=2)
-        return looks(self, settlements, room)
+        eventually(lambda: self._crew.in_flight == 0, within=2)
+        return looks(self, ended, room)
 
     monkeypatch.setattr(producer.Producer, "_settle_and_claim", after_the_row)
     rows.add(PARCEL, 4)

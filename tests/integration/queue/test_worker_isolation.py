@@ -3,6 +3,7 @@
 The steps are Python expressions that a child evaluates: a stranger's bytes at their worst.
 """
 
+import gc
 import json
 import os
 import socket
@@ -124,6 +125,14 @@ def test_a_childs_answer_is_validated_against_the_steps_result(children: Childre
     for wrong in ("{}", "[1]", "None", "{'value': {'nested': 1}}"):
         with pytest.raises(Died, match="nonsense"):
             evaluate(children, wrong)
+
+
+def test_what_a_kept_child_rehearsed_is_there_for_each_row() -> None:
+    children = Children(1)
+    enabled = answering("str(__import__('gc').isenabled())")
+    found = [evaluate(children, enabled, rehearse=gc.disable) for _ in range(2)]
+    children.close()
+    assert found == ["False", "False"]
 
 
 SPENT = r" after \d+\.\d\d s \(peak \d+ MiB of 256 MiB\)$"

@@ -233,11 +233,11 @@ def test_a_row_that_somebody_has_locked_keeps_no_other_from_being_claimed_and_se
     assert {tuple(rows.outcomes(row_id)) for row_id in (locked, *others)} == {("done",)}
 
 
-REFUSE_TWICE = """
+REFUSE_THRICE = """
 CREATE SEQUENCE refusals;
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.status = 'delivered' AND nextval('refusals') <= 2 THEN
+    IF NEW.status = 'delivered' AND nextval('refusals') <= 3 THEN
         RAISE EXCEPTION 'not now' USING ERRCODE = 'XX000';
     END IF;
     RETURN NEW;
@@ -247,16 +247,16 @@ CREATE TRIGGER refuse BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION refu
 
 
 @pytest.fixture
-def refused_twice(engine: Engine) -> Iterator[None]:
-    """The database refuses two settlements by its own fault: of a batch, then of its row."""
+def refused_thrice(engine: Engine) -> Iterator[None]:
+    """The database refuses three settlements by its own fault: a turn, the batch, then its row."""
     with engine.begin() as connection:
-        connection.exec_driver_sql(REFUSE_TWICE)
+        connection.exec_driver_sql(REFUSE_THRICE)
     yield
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP FUNCTION refuse CASCADE; DROP SEQUENCE refusals")
 
 
-@pytest.mark.usefixtures("refused_twice")
+@pytest.mark.usefixtures("refused_thrice")
 def test_a_settlement_that_the_database_refuses_for_its_own_reasons_is_another_attempt(
     rows: Rows, engine: Engine
 ) -> None:

@@ -1,0 +1,74 @@
+"""The engine's statements as text for the driver, and lists as text for the server."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Select
+from sqlalchemy.dialects.postgresql import psycopg2
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from backend.autocommit import Statement
+
+Query = Select[Any] | CompoundSelect[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement as text; ``constants`` are parameters that it brings itself."""
+
+    statement: Statement
+    constants: dict[str, Any]
+
+
+def compiled(query: Query | ReturningUpdate[Any], *, kind: str) -> Compiled:
+    """``query`` in psycopg2's words; ``kind`` stands in its name."""
+    dialect = psycopg2.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's
+    found = query.compile(dialect=dialect)
+    free = [name for name, parameter in found.binds.items() if parameter.required]
+    constants = {name: value for name, value in found.params.items() if name not in free}
+    if isinstance(query, Select | CompoundSelect):  # what is literal in it needs all parameters
+        filled = query.params(dict.fromkeys(free))
+        found = filled.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    return Compiled(Statement(str(found), kind=kind), constants)
+
+
+def literals(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with each list as one literal."""
+    return {
+        name: array_literal(value) if isinstance(value, list) else value
+        for name, value in parameters.items()
+    }
+
+
+def array_literal(values: Iterable[Any]) -> str:
+    """PostgreSQL's text form of a one-dimensional array."""
+    values = list(values)
+    # Most columns of a batch hold one value all over.
+    elements = {value: element(value) for value in set(values)}
+    return "{" + ",".join([elements[value] for value in values]) + "}"
+
+
+def element(value: Any) -> str:
+    """One value within it: a number, a duration, bytes, a list again, or what its text says."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, timedelta):
+        text = f"{value.days} days {value.seconds}.{value.microseconds:06} seconds"
+    elif isinstance(value, bytes | bytearray | memoryview):
+        text = f"\\x{value.hex()}"
+    elif isinstance(value, list | tuple):
+        text = _nested(value)
+    else:
+        text = str(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _nested(values: Iterable[Any]) -> str:
+    inner = [_nested(one) if isinstance(one, list | tuple) else element(one) for one in values]
+    return "{" + ",".join(inner) + "}"

@@ -1,0 +1,161 @@
+"""A worker's turn: the last batch is settled and the next one claimed in one round trip.
+
+This is the engine's hot path, and all of its tuning is here:
+
+- One statement (:func:`backend.queue.sql.turn`), sent in autocommit: no BEGIN, no COMMIT, and no
+  moment between two statements in which a frozen worker could keep rows locked.
+- It is prepared once a connection. Its plan is the generic one and must go by the indexes: made
+  while the table was small, it would otherwise read a table whole that has a million rows by now.
+- Whole columns travel as one array literal each, which the server parses faster than a list of
+  constants, and Python builds faster than the driver.
+
+A pooler may give each transaction another connection, where nothing is prepared. That is noticed,
+and from then on the statement is sent as it is. Whatever else goes wrong: the connection is given
+up and the error raised; the turn may have been taken even so, if only its answer was lost.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from backend.autocommit import NOT_PREPARED, Statement
+from backend.queue import sql
+from backend.queue.claiming import Request, Seen, circle_params, lanes_seen, leased
+from backend.queue.compiled import Compiled, compiled, literals
+from backend.queue.lease import Lane, Lease
+from backend.queue.lifecycle import Queue
+from backend.queue.settlements import Settlement, columns
+
+KIND: Final = "turn"
+NAME: Final = f"lockkeeper_{KIND}"
+"""Stands in each message that is a turn."""
+
+PLANNING: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """What a turn did. ``settled`` are ids; ``at`` is its ``now()`` by the database's clock."""
+
+    settled: frozenset[int]
+    claimed: list[Lease]
+    at: datetime
+
+
+class Turns:
+    """The turns of one worker at one queue, on a connection of their own; for one thread.
+
+    Raises (all methods):
+        sqlalchemy.exc.SQLAlchemyError: nothing is known of what became of it.
+    """
+
+    def __init__(self, engine: Engine, queue: Queue, *, limit: timedelta) -> None:
+        """``limit`` is of one statement: it gives up rather than wait for a lock any longer."""
+        self._engine = engine
+        self._queue = queue
+        self._messages = Messages(max(1, int(limit.total_seconds() * 1000)))
+        self._connection: Connection | None = None
+        self._plain = False
+
+    def take(self, settlements: Sequence[Settlement], request: Request) -> Turned:
+        """Settle what nobody else has locked, and claim."""
+        asked = columns(settlements) | request.parameters()
+        (settled, at, *_), *claimed = self._send(turning(self._queue), asked)
+        leases = leased(self._queue, request.token, (row[2:] for row in claimed))
+        request.marks.advance(leases)
+        return Turned(frozenset(settled), leases, at)
+
+    def lanes(self, after: Lane | None, partitions: Sequence[str] | None) -> Seen:
+        """As :func:`backend.queue.claiming.next_lanes`."""
+        asked = circle_params(self._queue, partitions, after)
+        return lanes_seen(self._queue, self._send(circling(self._queue), asked))
+
+    def close(self) -> None:
+        """Give up the connection; the next turn makes another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _send(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
+        asked = what.constants | literals(asked)
+        try:
+            return self._prepared(what, asked)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepared(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
+        if not self._plain:
+            try:
+                message = self._messages.execution(what.statement)
+                return self._connected().exec_driver_sql(message, asked).all()
+            except DBAPIError as error:
+                if getattr(error.orig, "pgcode", None) not in NOT_PREPARED:
+                    raise
+                self._plain = True  # nothing was done
+                self.close()
+        message = self._messages.unprepared(what.statement)
+        return self._connected().exec_driver_sql(message, asked).all()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            fresh = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection = fresh
+            if not self._plain:
+                # Without values the driver leaves all % alone.
+                alone = {"no_parameters": True}
+                fresh.exec_driver_sql(self.preparation, execution_options=alone)
+        return self._connection
+
+    @property
+    def preparation(self) -> str:
+        """What makes a new connection ready."""
+        needed = [turning(self._queue), *([circling(self._queue)] if self._queue.fair else [])]
+        return self._messages.preparation([one.statement for one in needed])
+
+
+class Messages:
+    """A message is a transaction: settings that are local to it, and a statement."""
+
+    def __init__(self, milliseconds: int) -> None:
+        """``milliseconds`` limit each statement."""
+        settings = {**PLANNING, "statement_timeout": str(milliseconds)}
+        each = ", ".join(
+            f"set_config('{name}', '{value}', true)" for name, value in settings.items()
+        )
+        self._settings = Statement(f"SELECT {each}", kind="settings")
+        self._limit = f"SET LOCAL statement_timeout = {milliseconds};"
+
+    def preparation(self, statements: Iterable[Statement]) -> str:
+        """To prepare a statement takes a lock on its tables, too."""
+        prepared = (self._settings, *statements)
+        return f"{self._limit} {''.join(one.preparation for one in prepared)}"
+
+    def execution(self, statement: Statement) -> str:
+        return f"{self._settings.execution}; {statement.execution}"
+
+    def unprepared(self, statement: Statement) -> str:
+        """Where nothing can be prepared: planned anew each time."""
+        return f"/* {statement.name} */ {self._limit} {statement.text}"
+
+
+@cache
+def turning(queue: Queue) -> Compiled:
+    return compiled(sql.turn(queue), kind=KIND)
+
+
+@cache
+def circling(queue: Queue) -> Compiled:
+    return compiled(sql.circle(queue), kind="circle")

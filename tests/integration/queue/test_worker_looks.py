@@ -1,0 +1,169 @@
+"""Where a producer looks for rows and when: no row is left lying beside an idle worker."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from backend.db import Sessions, make_sessions
+from backend.queue.claiming import fixed_lanes
+from backend.queue.lifecycle import Queue
+from backend.queue.pipeline import Done, Pipeline, Step
+from backend.queue.turn import Turns
+from tests.integration.queue.ledger import Rows, ago, eventually
+from tests.integration.queue.probe_workload import ERRAND, PARCEL
+from workers.assignment import Policy
+from workers.database import Transactions
+from workers.executor import Executor
+from workers.front import Front
+from workers.held import Held
+from workers.isolation import Children
+from workers.metrics import Metrics
+from workers.producer import Producer
+from workers.turning import SteadyTurns
+
+TTL = timedelta(seconds=12)
+Make = Callable[..., Producer]
+
+
+def finish(_lease: Any, _tools: None) -> Done:
+    return Done(None)
+
+
+@pytest.fixture
+def make(engine: Engine) -> Iterator[Make]:
+    """Producers whose turns the test takes by itself."""
+    made = []
+
+    def make(queue: Queue = PARCEL, run: Any = finish, *, room: int = 10) -> Producer:
+        stage = queue.stages[0].name
+        pipeline = Pipeline(queue=queue, steps=(Step(stage, run),), batch=room)
+        transactions = Transactions(make_sessions(engine, limit=TTL), threading.Event())
+        held = Held()
+        executor = Executor(
+            pipeline, transactions=transactions, held=held, children=Children(1),
+            metrics=Metrics([queue.name], version="1"),
+        )  # fmt: skip
+        turns = SteadyTurns(queue, Turns(engine, queue, limit=TTL / 2), transactions)
+        producer = Producer(
+            pipeline, executor, turns=turns, worker="me", transactions=transactions, held=held,
+            policy=Policy(ttl=TTL, concurrency=1),
+        )  # fmt: skip
+        made.append(producer)
+        return producer
+
+    yield make
+    for producer in made:
+        producer.close()
+        producer._turns.close()
+
+
+def taken(producer: Producer) -> None:
+    """Take turns until nothing is held."""
+
+    def idle() -> bool:
+        producer._turn()
+        return not (producer._crew.in_flight or producer._crew.finished)
+
+    eventually(idle)
+
+
+def test_after_an_empty_claim_a_row_behind_the_mark_waits_for_the_next_look_from_the_front(
+    rows: Rows, make: Make
+) -> None:
+    """As one does that was released, reaped, or committed late."""
+    producer = make()
+    producer._turn()  # the look from the front
+    rows.one(PARCEL)
+    producer.wake()
+    taken(producer)
+    producer._front.looked(fixed_lanes(PARCEL), began=time.monotonic(), took=0)
+
+    rows.one(PARCEL, available_at=ago("1 minute"))
+    producer.wake()
+    producer._turn()
+    with producer._crew.changed:
+        assert producer._due is not None
+        assert producer._due <= producer._front.due(fixed_lanes(PARCEL))
+
+
+def test_a_turn_that_broke_puts_the_next_look_from_the_front_off_no_longer(
+    rows: Rows, make: Make, engine: Engine
+) -> None:
+    """As in an outage, however long it takes until the turn is taken."""
+    producer = make()
+    turn = threading.Thread(target=producer._turn)
+    waits = text(
+        "SELECT pid FROM pg_locks JOIN pg_class ON pg_class.oid = relation"
+        " WHERE relname = 'parcel' AND NOT granted"
+    )
+    with engine.connect() as somebody, engine.connect() as watcher:
+        watcher.execution_options(isolation_level="AUTOCOMMIT")
+        somebody.execute(text("LOCK TABLE parcel IN ACCESS EXCLUSIVE MODE"))
+        turn.start()
+        first = eventually(lambda: watcher.scalar(waits))
+        watcher.execute(text(f"SELECT pg_terminate_backend({first})"))
+        eventually(lambda: watcher.scalar(waits) not in (None, first))
+        threading.Event().wait(0.3)  # of the outage
+    turn.join()
+
+    assert producer._front.due(fixed_lanes(PARCEL)) - producer._turned < 2
+
+
+def test_an_empty_claim_from_some_of_the_lanes_says_nothing_of_the_others(
+    rows: Rows, make: Make, engine: Engine
+) -> None:
+    locked = rows.one(ERRAND, fairness_key="a")
+    free = rows.one(ERRAND, fairness_key="b")
+    producer = make(ERRAND, room=1)
+    with engine.begin() as somebody:
+        somebody.execute(text(f"SELECT FROM errand WHERE id = {locked} FOR UPDATE"))
+        producer._turn()
+        with producer._crew.changed:
+            assert producer._crew.in_flight or producer._crew.finished or producer._pause() < 1
+        taken(producer)
+        taken(producer)
+        assert rows.row(free, ERRAND).status == "closed"
+
+
+def test_an_idle_worker_finds_the_first_row_of_a_fair_queue_at_once(rows: Rows, make: Make) -> None:
+    producer = make(ERRAND)
+    producer._turn()
+    row_id = rows.one(ERRAND)
+    producer._turn()
+
+    assert rows.row(row_id, ERRAND).status != "open"
+
+
+def test_each_lane_has_its_share_of_a_claim_however_the_rows_divide(
+    rows: Rows, sessions: Sessions
+) -> None:
+    for key in range(8):
+        rows.add(ERRAND, 40, fairness_key=f"busy {key}", available_at=ago(f"{9 - key} minutes"))
+
+    claimed = rows.claim(ERRAND, limit=10)
+
+    assert len({lease.fairness_key for lease in claimed}) == 8
+
+
+def test_a_row_behind_the_mark_of_a_lane_is_found_however_many_lanes_there_are(
+    rows: Rows, make: Make
+) -> None:
+    """A look from the front that sees some lanes only must come to the others, too."""
+    for key in "ab":
+        rows.add(ERRAND, 30, fairness_key=key)
+    producer = make(ERRAND, room=1)
+    late: list[int] = []
+    for n in range(12):
+        if n == 4:
+            producer._front = Front()  # a moment later
+        producer._front._rested = 0.0
+        producer._turn()
+        eventually(lambda: not producer._crew.in_flight)
+        if n == 3:
+            late = [rows.one(ERRAND, fairness_key=k, available_at=ago("1 hour")) for k in "ab"]
+    assert "open" not in {rows.row(row_id, ERRAND).status for row_id in late}

@@ -1,0 +1,53 @@
+"""Which lanes of a queue a claim takes from; those of a fair queue are served in turn."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from backend.queue import leases
+from backend.queue.claiming import FAIR_LANES
+from backend.queue.leases import Lane, Seen
+from backend.queue.lifecycle import Queue
+
+KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
+
+
+class Circle:
+    """The lanes of one queue for one worker.
+
+    Those of a fair queue have to be asked for. Where there are so few that one claim can take from
+    all of them, the answer serves for a second: a key that is new waits so long at most, and only
+    while the worker finds plenty to do. Where there are more, each claim asks for the next ones.
+    """
+
+    def __init__(self, queue: Queue, partitions: Sequence[str] | None) -> None:
+        self._fixed = None if queue.fair else Seen(leases.fixed_lanes(queue, partitions))
+        self._known: list[Lane] = []
+        self._known_until = 0.0
+        self._after: Lane | None = None
+
+    def forget(self) -> None:
+        """A claim found nothing, or less than it might have: there may be other lanes by now."""
+        self._known_until = 0.0
+
+    def next(self, room: int, ask: Callable[[Lane | None], Seen]) -> Seen:
+        """Lanes for a claim of ``room`` rows; ``ask`` tells those after the last one served."""
+        if self._fixed is not None:
+            return self._fixed
+        count = min(room, FAIR_LANES)
+        if time.monotonic() < self._known_until:
+            return Seen(self._turn(count))
+        seen = ask(self._after)
+        if len(seen.lanes) < FAIR_LANES:
+            self._known = list(seen.lanes)
+            self._known_until = time.monotonic() + KNOWN
+            return Seen(self._turn(count), seen.at, whole=len(seen.lanes) <= count)
+        self._after = seen.lanes[count - 1]
+        return Seen(seen.lanes[:count], seen.at, whole=False)
+
+    def _turn(self, count: int) -> list[Lane]:
+        """The next ones of the circle that is known."""
+        lanes = self._known[:count]
+        self._known = self._known[count:] + lanes
+        self._after = lanes[-1] if lanes else None
+        return lanes

@@ -1,0 +1,123 @@
+"""The threads of one queue: the rows that wait for one, that run, and that came to their end."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from backend.queue.leases import Lease
+from workers.executor import Ended
+
+log = structlog.get_logger(__name__)
+
+
+class Crew:
+    """At most ``size`` threads that :meth:`give` starts as they are needed.
+
+    Whoever gives rows waits at ``changed``, whose lock guards all that is public here. It is
+    notified as soon as there may be something to do: a first row ended, or ``batch`` of them did,
+    or no row is left, or one ended that needs no settling.
+    """
+
+    def __init__(
+        self, name: str, size: int, run: Callable[[Lease], Ended | None], *, batch: int
+    ) -> None:
+        """``run`` works on a lease and never raises; None where there is nothing to settle."""
+        self._name = name
+        self._size = size
+        self._run = run
+        self._batch = batch
+        self._threads: list[threading.Thread] = []
+        self._unstarted: deque[Lease] = deque()
+        self._running: dict[int, tuple[Lease, float]] = {}
+        self._idle = 0
+        self._called = False
+        self._closed = False
+        lock = threading.Lock()
+        self._given = threading.Condition(lock)
+        self.changed = threading.Condition(lock)
+        self.in_flight = 0
+        self.finished: list[Ended] = []
+        self.finished_since = 0.0
+        """When the first of ``finished`` ended, by the monotonic clock."""
+
+    def give(self, leases: Iterable[Lease]) -> None:
+        with self.changed:
+            before = len(self._unstarted)
+            self._unstarted.extend(leases)
+            self.in_flight += len(self._unstarted) - before
+            self._call()
+            while len(self._threads) < min(self._size, self.in_flight):
+                name = f"{self._name}-{len(self._threads)}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def collect(self) -> list[Ended]:
+        """What ended since the last call; with the lock held."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def take_back(self) -> list[Lease]:
+        """What no thread has begun; with the lock held."""
+        unstarted = list(self._unstarted)
+        self._unstarted.clear()
+        self.in_flight -= len(unstarted)
+        return unstarted
+
+    def begun_before(self, moment: float) -> list[Lease]:
+        """What has been running since before ``moment``; with the lock held."""
+        return [lease for lease, began in self._running.values() if began < moment]
+
+    def close(self) -> None:
+        """Let idle threads end; one that hangs ends with the process."""
+        with self.changed:
+            self._closed = True
+            self._given.notify_all()
+
+    def _work(self) -> None:
+        me = threading.get_ident()
+        lease = ended = None
+        while True:
+            with self.changed:
+                if lease is not None:
+                    self._put(me, ended)
+                lease = self._take(me)
+            if lease is None:
+                return
+            ended = self._run(lease)
+
+    def _take(self, me: int) -> Lease | None:
+        while not self._unstarted:
+            if self._closed:
+                return None
+            self._idle += 1
+            self._given.wait()
+            self._idle -= 1
+            self._called = False
+        lease = self._unstarted.popleft()
+        self._running[me] = lease, time.monotonic()
+        self._call()
+        return lease
+
+    def _call(self) -> None:
+        """Wake one thread where a row waits, and leave it to that one to wake the next.
+
+        Rows that end at once keep one thread busy; to wake all of them for those costs more than
+        to run them.
+        """
+        if self._unstarted and self._idle and not self._called:
+            self._called = True
+            self._given.notify()
+
+    def _put(self, me: int, ended: Ended | None) -> None:
+        del self._running[me]
+        self.in_flight -= 1
+        if ended is not None:
+            if not self.finished:
+                self.finished_since = time.monotonic()
+            self.finished.append(ended)
+        if ended is None or self.in_flight == 0 or len(self.finished) in (1, self._batch):
+            self.changed.notify()
