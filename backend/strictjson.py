@@ -27,6 +27,8 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEP = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # signed bytes: +1, -1
 
+_NUMBERS = bytes(c if c in b"0123456789.eE+-" else 0x20 for c in range(256))
+
 # Outside strings. Where no run is that long and no exponent has three digits, numbers are fine.
 _PERHAPS_BAD_NUMBER = re.compile(
     rb"(?<![0-9.eE+-])[0-9.eE+-]{101}|[0-9][eE]\+?[0-9]{3}"  # 101 = MAX_DIGITS + 1
@@ -53,10 +55,10 @@ def loads(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         Malformed: code ``malformed-json``; the sentence names line and column, or the key path.
     """
     text = _decode(data)
-    bare = _STRING.sub(b"", data)
+    bare = _without_strings(data)
     _check_depth(bare, max_depth)
     _check_characters(text)
-    reader = _Reader(watch_numbers=bool(_PERHAPS_BAD_NUMBER.search(bare)))
+    reader = _Reader(watch_numbers=_may_hold_bad_numbers(bare))
     try:
         document = reader.decode(text)
     except json.JSONDecodeError as error:
@@ -120,6 +122,19 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _refuse("not UTF-8", _line_and_column(data, error.start))
+
+
+def _without_strings(data: bytes) -> bytes:
+    """``data`` less its strings, of which the last may be unclosed."""
+    if b"\\" in data:
+        return _STRING.sub(b"", data)
+    return b"".join(data.split(b'"')[::2])
+
+
+def _may_hold_bad_numbers(bare: bytes) -> bool:
+    """False where every number is fine; ``bare`` has no strings."""
+    runs = b" ".join(set(bare.translate(_NUMBERS).split()))  # a document repeats a few
+    return bool(_PERHAPS_BAD_NUMBER.search(runs))
 
 
 def _check_depth(bare: bytes, max_depth: int) -> None:

@@ -5,11 +5,13 @@ secrets in its environment and no inherited descriptors. Imports nothing heavy.
 
 This process itself never looks at a stranger's bytes. It forks for each task, a matter of a
 millisecond, and the fork has that row alone: what an input does to it, leaves in its memory or
-starts is gone before the next row.
+starts is gone before the next row. What the step needs of its own (modules, compiled patterns) is
+made ready here, once, by a rehearsal on bytes of our own.
 
 Frames in both directions: four bytes of length (big-endian), then JSON. The first frame out says
 what confines this process. A task is
-``{"target": "module:function", "snapshot": {...}, "seconds": hard limit, "scratch": folder}``.
+``{"target": "module:function", "snapshot": {...}, "seconds": hard limit, "scratch": folder,
+"rehearse": "module:function" or null}``.
 """
 
 import contextlib
@@ -72,9 +74,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     try:
         os.chdir(task["scratch"])
         soft_limit(task["seconds"] * SOFT)
-        module, _, name = task["target"].partition(":")
-        function = getattr(importlib.import_module(module), name)
-        return {"ok": function(task["snapshot"])}
+        return {"ok": function_of(task["target"])(task["snapshot"])}
     except Permanent as error:
         return {"permanent": error.detail}
     except Transient as error:
@@ -88,6 +88,13 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
         return {"transient": f"{type(error).__name__}: {error}"[:1000]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def function_of(target: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names."""
+    module, _, name = target.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def _own_peak() -> str:
@@ -106,13 +113,13 @@ class Zygote:
     def __init__(self, memory: int, sweep: Callable[[], None]) -> None:
         self._memory = memory
         self._sweep = sweep
+        self._prepared: set[str] = set()
 
     def serve(self, tasks: BinaryIO, answers: BinaryIO) -> None:
         """Until the parent closes the pipe."""
         while length := tasks.read(LENGTH.size):
             task = json.loads(tasks.read(*LENGTH.unpack(length)))
-            # The step's code is ours: imported here, it is there for all rows to come.
-            importlib.import_module(task["target"].partition(":")[0])
+            self._prepare(task)
             try:
                 printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _forked
             except OSError as error:  # a full disk is not the row's doing
@@ -120,6 +127,17 @@ class Zygote:
                 send(answers, json.dumps({"transient": full}).encode())
             else:
                 send(answers, self._forked(task, printed))
+
+    def _prepare(self, task: dict[str, Any]) -> None:
+        """Have ready what each fork would have to make anew; the step's code is ours."""
+        if task["target"] in self._prepared:
+            return
+        function_of(task["target"])
+        if task["rehearse"]:
+            function_of(task["rehearse"])()
+        self._prepared.add(task["target"])
+        gc.collect()
+        gc.freeze()  # a fork that collected what it inherited would copy every page of it
 
     def _forked(self, task: dict[str, Any], printed: IO[bytes]) -> bytes:
         """What a fork answers; nothing that it started, or left in memory, stays."""
@@ -201,9 +219,11 @@ def _be_the_fork(task: dict[str, Any], pipe: int, printed: int) -> NoReturn:
 
 
 def _close_all_but(kept: set[int]) -> None:
-    for descriptor in {*range(3, MAX_OPEN_FILES)} - kept:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, MAX_OPEN_FILES)
 
 
 def _collect(pipe: BinaryIO, pid: int, deadline: float) -> bytes | None:
@@ -257,7 +277,6 @@ def main() -> None:
     confinement: Confinement = confine(memory=memory)
     signal.signal(signal.SIGTERM, _told_to_end)
     adopt_orphans()
-    gc.freeze()  # a fork that collected what it inherited would copy every page of it
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     send(answers, json.dumps(asdict(confinement)).encode())

@@ -1,6 +1,7 @@
 """The outside of PROCESS steps: which child runs a row, and what its answer means."""
 
 import contextlib
+import functools
 import shutil
 import tempfile
 import threading
@@ -18,8 +19,8 @@ from backend.queue.retry import Died, Permanent, TimedOut, Transient
 from backend.strictjson import loads
 from workers.kept_child import KeptChild, Watch
 
-TASKS: Final = 100
-"""A child is replaced after so many."""
+TASKS: Final = 1000
+"""A child is replaced after so many; a new one costs as much as fifty rows."""
 RSS_CEILING: Final = 192 * 1024 * 1024
 """Or once it keeps more than this resident, in bytes; ten times what it starts with."""
 SCRATCH: Final = "lockkeeper-step-"
@@ -74,15 +75,14 @@ class Children:
             TimedOut: the hard limit passed; the child was killed.
             Died: a signal, the memory limit or an exit without an answer.
         """
-        with self._slots:
+        with self._slots, _scratch() as folder:
             started()
-            with _scratch() as folder:
-                instead = step.prepare(snapshot, folder) if step.prepare else None
-                if instead is not None:
-                    return instead
-                with self._child(step.memory, fresh=fresh) as child:
-                    child.give(folder)
-                    out = child.ask(step, snapshot.model_dump(mode="json"), folder, watch)
+            instead = step.prepare(snapshot, folder) if step.prepare else None
+            if instead is not None:
+                return instead
+            with self._child(step.memory, fresh=fresh) as child:
+                child.give(folder)
+                out = child.ask(step, snapshot.model_dump(mode="json"), folder, watch)
         return Done(_result(step, _read(out)))
 
     @contextlib.contextmanager
@@ -149,11 +149,16 @@ def _read(out: bytes) -> dict[str, Any]:
     return said if isinstance(said, dict) else {"died": "child answered nonsense"}
 
 
+@functools.cache
+def _adapter(result: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(result)
+
+
 def _result(step: Step, said: dict[str, Any]) -> Any:
     match said:
         case {"ok": value}:
             try:
-                return TypeAdapter(step.result).validate_python(value)
+                return _adapter(step.result).validate_python(value)
             except ValidationError:
                 raise Died("child answered nonsense") from None
         case {"permanent": str(detail)}:

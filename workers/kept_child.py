@@ -94,7 +94,8 @@ class KeptChild:
         self.tasks += 1
         seconds = step.timeout.total_seconds()
         task = {
-            "target": f"{step.run.__module__}:{step.run.__qualname__}",
+            "target": _named(step.run),
+            "rehearse": _named(step.rehearse) if step.rehearse else None,
             "snapshot": snapshot,
             "seconds": seconds,
             "scratch": str(scratch),
@@ -160,6 +161,11 @@ class KeptChild:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._errors.join()
+
+
+def _named(function: Callable[..., object]) -> str:
+    """As the child imports it."""
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ The check is a hook of the whole application and not a wrapper: no order of deco
 parsing of a body, can come before it. A view without a mark stops the application from starting.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 from flask import Flask, current_app, g, request
@@ -18,10 +19,11 @@ from backend.identity import service, tokens
 from backend.identity.roles import Principal, Role, Scope
 from backend.problems import Forbidden, Unauthorized
 
-__all__ = ["Principal", "Role", "Scope", "check", "current_user", "public", "requires"]
+__all__ = ["Principal", "Role", "Scope", "check", "current_user", "public", "requires", "verified"]
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+BITS: Final = 63  # of the database's numbers, beside the sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ class Requirement:
     role: Role
     scope: Scope | None = None
     otherwise: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """``issued`` is in microseconds since 1970 by the database's clock, ``expires`` in seconds."""
+
+    user_id: int
+    login: UUID
+    issued: int
+    expires: float
 
 
 def requires(
@@ -66,8 +78,11 @@ def current_user() -> Principal:
     return cast("Principal", g.principal)
 
 
-def check() -> None:
+def check(claims_of: Callable[[str], Claims]) -> None:
     """Admit or refuse the current request.
+
+    Args:
+        claims_of: :func:`verified`, or a memory of it.
 
     Raises:
         Unauthorized: no token, or none that is valid now.
@@ -81,7 +96,7 @@ def check() -> None:
     bearer = _bearer()
     if requirement.otherwise and requirement.otherwise(bearer):
         return
-    g.principal = _identify(bearer)
+    g.principal = _identify(bearer, claims_of)
     _demand(requirement, g.principal)
 
 
@@ -117,32 +132,45 @@ def _bearer() -> str:
     return token.strip()
 
 
-def _identify(bearer: str) -> Principal:
-    if bearer.startswith(tokens.KEY_PREFIX):
-        with g.sessions.begin() as session:
-            principal = service.principal_of_key(session, bearer)
-    else:
-        user_id, login, issued = _claims(bearer)
-        with g.sessions.begin() as session:
-            principal = service.principal_of_login(
-                session, user_id=user_id, login=login, issued=issued
-            )
-    if principal is None:
-        raise Unauthorized("The token is not valid any more: sign in again.", code="token-revoked")
-    return principal
+def verified(bearer: str) -> Claims:
+    """What an access token claims, once its signature and every claim were checked.
 
+    The answer holds as long as the token does, so it may be remembered: what can change, whether it
+    has expired or was revoked, is looked at on each request.
 
-def _claims(bearer: str) -> tuple[int, UUID, int]:
+    Raises:
+        Unauthorized: code ``token-invalid``.
+    """
     try:
         claims = decode_token(bearer)
         given = {name for name, value in claims.items() if value is not None}
         if not given >= tokens.REQUIRED_CLAIMS or claims["type"] != "access":
             raise Unauthorized("The token is not an access token.", code="token-invalid")
-        return int(claims["sub"]), UUID(claims[tokens.LOGIN]), int(claims[tokens.ISSUED])
+        user_id, login = int(claims["sub"]), UUID(claims[tokens.LOGIN])
+        if user_id.bit_length() > BITS:
+            raise _invalid()
+        return Claims(user_id, login, int(claims[tokens.ISSUED]), float(claims["exp"]))
     except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError):
-        raise Unauthorized(
-            "The token is not valid, or has expired.", code="token-invalid"
-        ) from None
+        raise _invalid() from None
+
+
+def _identify(bearer: str, claims_of: Callable[[str], Claims]) -> Principal:
+    if bearer.startswith(tokens.KEY_PREFIX):
+        principal = service.principal_of_key(g.statements, bearer)
+    else:
+        claims = claims_of(bearer)
+        if claims.expires <= time.time() - tokens.CLOCK_LEEWAY.total_seconds():
+            raise _invalid()
+        principal = service.principal_of_login(
+            g.statements, user_id=claims.user_id, login=claims.login, issued=claims.issued
+        )
+    if principal is None:
+        raise Unauthorized("The token is not valid any more: sign in again.", code="token-revoked")
+    return principal
+
+
+def _invalid() -> Unauthorized:
+    return Unauthorized("The token is not valid, or has expired.", code="token-invalid")
 
 
 def _demand(requirement: Requirement, principal: Principal) -> None:

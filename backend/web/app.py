@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from flask import Blueprint, Flask, g
 from flask_jwt_extended import JWTManager
 from prometheus_client import Metric
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.identity import guard, tokens
 from backend.settings import Settings
 from backend.web import auth, docs, hardening, health, metrics, problems, queues
+
+TOKENS: Final = 4096
+"""Access tokens whose signature a process remembers to have checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,13 @@ def create_app(
     problems.register(app)
     app.after_request(requests.count)
 
+    statements = Autocommit(sessions.kw["bind"])
+    claims_of = lru_cache(maxsize=TOKENS)(guard.verified)
+
     @app.before_request
     def admit() -> None:
-        g.sessions = sessions
-        guard.check()
+        g.sessions, g.statements = sessions, statements
+        guard.check(claims_of)
 
     for blueprint in (health.bp, docs.bp, auth.bp, auth.admin_bp, queues.bp, *blueprints):
         app.register_blueprint(blueprint)

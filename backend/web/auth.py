@@ -193,5 +193,5 @@ def _limit_attempts(username: str) -> None:
     """Slow down who guesses: one name's password from one address, and any names from it."""
     rate = settings().login_rate_per_minute
     address = request.remote_addr or "unknown"
-    limits.demand(g.sessions, f"login:{address}", rate * NAMES_PER_ADDRESS, MINUTE)
-    limits.demand(g.sessions, f"login:{address}:{username.lower()}", rate, MINUTE)
+    limits.demand(g.statements, f"login:{address}", rate * NAMES_PER_ADDRESS, MINUTE)
+    limits.demand(g.statements, f"login:{address}:{username.lower()}", rate, MINUTE)

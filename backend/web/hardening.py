@@ -3,8 +3,8 @@
 import re
 import time
 from collections.abc import Sequence
+from secrets import token_hex
 from urllib.parse import quote
-from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, g, request
@@ -26,29 +26,22 @@ log = structlog.get_logger(__name__)
 
 def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
     app.before_request(_begin)
-    app.after_request(_secure)
-    app.after_request(_Cors(frozenset(cors_origins)))
+    # They run in the reverse order.
     app.after_request(_finish)
+    if cors_origins:
+        app.after_request(_Cors(frozenset(cors_origins)))
 
 
 def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+    given = request.environ.get("HTTP_X_REQUEST_ID", "")
+    g.request_id = given if _GIVEN_ID.fullmatch(given) else token_hex(16)
     g.began = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
-def _secure(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.is_secure:
-        response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    return response
-
-
 def _finish(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.request_id
+    _secure(response)
     principal = g.get("principal")
     log.info(
         "request.served",
@@ -61,6 +54,18 @@ def _finish(response: Response) -> Response:
     return response
 
 
+def _secure(response: Response) -> None:
+    """Add what is not there yet: a view, or CORS, may have said it its own way."""
+    headers = response.headers
+    own = {name.lower() for name in headers.keys()}  # noqa: SIM118 - iterating gives pairs
+    for name, value in HEADERS.items():
+        if name.lower() not in own:
+            headers.add(name, value)
+    if request.is_secure:
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    headers["X-Request-ID"] = g.request_id
+
+
 class _Cors:
     """Lets pages of the named origins call the API; tokens travel in headers, not cookies."""
 
@@ -68,8 +73,6 @@ class _Cors:
         self._origins = origins
 
     def __call__(self, response: Response) -> Response:
-        if not self._origins:
-            return response
         response.vary.add("Origin")
         origin = request.headers.get("Origin")
         if origin not in self._origins:

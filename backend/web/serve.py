@@ -6,11 +6,13 @@ import signal
 import socket
 import sys
 from threading import Thread
+from typing import Any
 
 import structlog
 from flask import Flask
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
+from granian.server.common import AbstractServer
 
 from backend import logs
 from backend.db import make_engine
@@ -54,19 +56,10 @@ def free_port(host: str, port: int) -> int:
         raise SettingsError(f"API_HOST, API_PORT: {host}:{port}: {error.strerror}") from None
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was begun and return.
-
-    The workers read the environment, not ``settings``: it decides only where and how many.
-
-    Raises:
-        SettingsError: the port is taken.
-    """
-    logs.configure(level=settings.log_level, log_format=settings.log_format)
-    port = free_port(settings.api_host, settings.api_port)
-    log.info("api.serving", url=f"http://{settings.api_host}:{port}")
-    server = Granian(
-        "backend.web.serve:application",
+def server_of(factory: str, settings: Settings, port: int) -> AbstractServer[Any]:
+    """The server, as it serves ``factory``'s application: "module:function"."""
+    return Granian(
+        factory,
         factory=True,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
@@ -79,6 +72,20 @@ def serve(settings: Settings) -> None:
         workers_kill_timeout=10,  # seconds
         log_enabled=False,
     )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun and return.
+
+    The workers read the environment, not ``settings``: it decides only where and how many.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
+    logs.configure(level=settings.log_level, log_format=settings.log_format)
+    port = free_port(settings.api_host, settings.api_port)
+    log.info("api.serving", url=f"http://{settings.api_host}:{port}")
+    server = server_of("backend.web.serve:application", settings, port)
     with counted_together():
         server.serve()
 

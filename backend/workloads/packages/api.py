@@ -59,12 +59,12 @@ def _parse(file: UploadedFile) -> ParsedLock:
 def upload(form: schemas.UploadIn) -> schemas.UploadOut:
     """Queue every package of one lock file; answers before any of them is vetted."""
     user = current_user()
-    limits.demand(g.sessions, f"upload:{user.id}", settings().upload_rate_per_minute, MINUTE)
+    limits.demand(g.statements, f"upload:{user.id}", settings().upload_rate_per_minute, MINUTE)
     lock = _parse(form.file)
-    with transaction() as session:
-        submitted = submission.submit(
-            session, lock, by=user, max_age=settings().vetting_max_age, priority=form.priority
-        )
+    submitted = submission.submit(
+        g.statements, g.sessions, lock,
+        by=user, max_age=settings().vetting_max_age, priority=form.priority,
+    )  # fmt: skip
     _wake()
     return schemas.UploadOut.of(submitted, lock.exclusions)
 
@@ -74,10 +74,9 @@ def upload(form: schemas.UploadIn) -> schemas.UploadOut:
 @operation()
 def requests(query: schemas.Page) -> schemas.RequestsOut:
     """Requests, newest first: users see their own, approvers and admins all."""
-    with transaction() as session:
-        found = service.summaries(
-            session, current_user(), before=query.before, limit=query.limit + 1
-        )
+    found = service.summaries(
+        g.statements, current_user(), before=query.before, limit=query.limit + 1
+    )
     shaped = [schemas.RequestOut.of(summary) for summary in found[: query.limit]]
     return schemas.RequestsOut(
         requests=shaped, next=shaped[-1].id if len(found) > query.limit else None
@@ -89,25 +88,11 @@ def requests(query: schemas.Page) -> schemas.RequestsOut:
 @operation(problems=[NotFound])
 def request_detail(path: schemas.ById) -> schemas.RequestDetail:
     """One request with every package, exclusion and notice; a foreign one is not found."""
-    with transaction() as session:
-        request = service.request_of(session, path.id, current_user())
-        (summary,) = service.summarise(session, [request])
-        rows = service.packages_of(session, request.id)
-        scans = service.newest_scans(session, request.id)
-        findings = service.findings_of(session, [scan.id for scan in scans.values()])
-        return schemas.RequestDetail.of(
-            summary,
-            [schemas.PackageOut.of(row, scans.get(row.artifact.id), findings) for row in rows],
-            service.exclusions_of(session, request.id),
-            service.notices_of(session, request.id),
-        )
+    return schemas.RequestDetail.of(service.detail_of(g.statements, path.id, current_user()))
 
 
 def _progress(request_id: int) -> schemas.RequestProgress:
-    with transaction() as session:
-        request = service.request_of(session, request_id, current_user())
-        (summary,) = service.summarise(session, [request])
-        return schemas.RequestProgress.of(summary, service.packages_of(session, request.id))
+    return schemas.RequestProgress.of(service.progress_of(g.statements, request_id, current_user()))
 
 
 @bp.get("/requests/<id>/processing-status")

@@ -1,5 +1,6 @@
 """Where packages come from by setting: pure text, shared by the API and the worker."""
 
+from functools import cache
 from urllib.parse import urlsplit
 
 from packageurl.contrib.purl2url import get_download_url
@@ -9,6 +10,7 @@ from backend.settings import Settings
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@cache
 def default_registry() -> str:
     """The ecosystem's public registry, as packageurl-python knows it."""
     url = get_download_url("pkg:npm/a@1.0.0")
@@ -26,6 +28,7 @@ def known_hosts(settings: Settings) -> frozenset[str]:
     return frozenset(_host(url) for url in (source_registry(settings), default_registry()))
 
 
+@cache
 def _host(url: str) -> str:
     parts = urlsplit(url)
     host, port = (parts.hostname or "").lower(), parts.port

@@ -7,11 +7,11 @@ from backend.queue.pipeline import Isolation, Pipeline, Step
 from backend.settings import Settings
 from backend.workloads.packages import recording
 from backend.workloads.packages.lifecycle import DOWNLOAD, INSPECT, LICENCE, SCAN, VETTING_QUEUE
-from backend.workloads.packages.snapshot import loader
+from backend.workloads.packages.snapshot import reader
 from backend.workloads.packages.steps import private_copy
-from backend.workloads.packages.steps.download import fetch_bytes
-from backend.workloads.packages.steps.inspect import inspect_tarball
-from backend.workloads.packages.steps.licence import check_licence
+from backend.workloads.packages.steps.download import fetch_bytes, with_bytes
+from backend.workloads.packages.steps.inspect import inspect_tarball, rehearse
+from backend.workloads.packages.steps.licence import check_licence, with_record
 from backend.workloads.packages.steps.scan import Inspected, scan
 from backend.workloads.packages.tools import VettingTools
 
@@ -32,24 +32,38 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
     return [
         Pipeline(
             queue=VETTING_QUEUE,
-            load=loader(tools.cache),
+            read=reader(tools.cache),
             tools=tools,
             breakers=tools.breakers,
             batch=settings.worker_max_packages_per_cycle,
             steps=(
-                Step(LICENCE, check_licence, recording.save_licence, timeout=asking * 2),
-                Step(DOWNLOAD, fetch_bytes, recording.save_download, timeout=asking),
+                Step(
+                    LICENCE,
+                    check_licence,
+                    write=recording.of_licence,
+                    timeout=asking * 2,
+                    carry=with_record,
+                ),
+                Step(
+                    DOWNLOAD,
+                    fetch_bytes,
+                    recording.save_download,
+                    write=recording.of_download,
+                    timeout=asking,
+                    carry=with_bytes,
+                ),
                 Step(
                     INSPECT,
                     inspect_tarball,
-                    recording.save_inspection,
+                    write=recording.of_inspection,
                     timeout=timedelta(seconds=INSPECT_SECONDS),
                     isolation=Isolation.PROCESS,
                     memory=INSPECT_MEMORY,
                     result=Inspected,
                     prepare=private_copy.prepare,
+                    rehearse=rehearse,
                 ),
-                Step(SCAN, scan, recording.save_scan, timeout=scanning),
+                Step(SCAN, scan, write=recording.of_scan, timeout=scanning),
             ),
         )
     ]

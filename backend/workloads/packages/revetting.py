@@ -2,21 +2,22 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
-    Select,
+    Interval,
     and_,
     any_,
+    bindparam,
     false,
     func,
+    literal,
     or_,
     select,
     update,
 )
-from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.orm import Session
 
 from backend.identity import audit
@@ -31,13 +32,62 @@ from backend.workloads.packages.model import (
     Request,
     RequestPackage,
 )
-from backend.workloads.packages.policy import policy_digest
+from backend.workloads.packages.policy import DIGEST
 
 RETRIED = (*PROCESSING_FAILURES, "cancelled")
 
 
-def of_artifacts(artifacts: Collection[int]) -> ColumnElement[bool]:
-    return PackageStatus.artifact_id == any_(sql_cast(sorted(artifacts), ARRAY(BigInteger)))
+_OF_ARTIFACTS: Final = PackageStatus.artifact_id == any_(
+    bindparam("artifacts", type_=ARRAY(BigInteger))
+)
+
+# One word for all advisory records in use, as the workers last loaded them.
+_ADVISORIES: Final = func.coalesce(
+    select(
+        func.string_agg(
+            AdvisoryState.digest, aggregate_order_by(literal("+"), AdvisoryState.source)
+        )
+    ).scalar_subquery(),
+    "",
+)
+
+# How the verdict of each artifact stands that vetting has ended; open rows are left out.
+_STANDING: Final = (
+    select(
+        PackageStatus.id,
+        PackageStatus.failure,
+        # A verdict found anew from stored evidence is no younger than that evidence.
+        (
+            func.coalesce(ArtifactEvidence.updated_at, PackageStatus.vetted_at)
+            < func.now() - bindparam("max_age", type_=Interval())
+        ).label("old"),
+        or_(
+            PackageStatus.policy_digest.is_distinct_from(DIGEST),
+            # Null: refused before any advisory was asked, so none can change that.
+            func.coalesce(PackageStatus.advisories_digest != _ADVISORIES, false()),
+        ).label("changed"),
+        ArtifactEvidence.inspection.is_not(None).label("read"),
+    )
+    .outerjoin(ArtifactEvidence, ArtifactEvidence.artifact_id == PackageStatus.artifact_id)
+    .where(
+        _OF_ARTIFACTS,
+        or_(
+            PackageStatus.status == VETTING_QUEUE.done,
+            PackageStatus.failure.in_(("policy", *RETRIED)),
+        ),
+    )
+)
+
+_LESS_URGENT: Final = (
+    select(PackageStatus.id)
+    .where(
+        _OF_ARTIFACTS,
+        PackageStatus.status == VETTING_QUEUE.ready,
+        PackageStatus.priority < bindparam("priority"),
+    )
+    .order_by(PackageStatus.id)
+    .with_for_update(key_share=True)
+)
 
 
 def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelta) -> list[int]:
@@ -50,7 +100,8 @@ def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelt
     retried: list[int] = []
     anew: list[int] = []
     judged: list[int] = []
-    for row in session.execute(_standing(session, artifacts, max_age)):
+    asked = {"artifacts": sorted(artifacts), "max_age": max_age}
+    for row in session.execute(_STANDING, asked):
         if row.failure in RETRIED:
             retried.append(row.id)
         elif row.old or (row.changed and not row.read):
@@ -64,56 +115,10 @@ def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelt
     ]
 
 
-def _standing(
-    session: Session, artifacts: Collection[int], max_age: timedelta
-) -> Select[int, str | None, bool, bool, bool]:
-    """How the verdict of each artifact stands that vetting has ended; open rows are left out."""
-    status, failure = PackageStatus.status, PackageStatus.failure
-    return (
-        select(
-            PackageStatus.id,
-            failure,
-            # A verdict found anew from stored evidence is no younger than that evidence.
-            (
-                func.coalesce(ArtifactEvidence.updated_at, PackageStatus.vetted_at)
-                < func.now() - max_age
-            ).label("old"),
-            or_(
-                PackageStatus.policy_digest.is_distinct_from(policy_digest(session)),
-                # Null: refused before any advisory was asked, so none can change that.
-                func.coalesce(
-                    PackageStatus.advisories_digest != advisories_digest(session), false()
-                ),
-            ).label("changed"),
-            ArtifactEvidence.inspection.is_not(None).label("read"),
-        )
-        .outerjoin(ArtifactEvidence, ArtifactEvidence.artifact_id == PackageStatus.artifact_id)
-        .where(
-            of_artifacts(artifacts),
-            or_(status == VETTING_QUEUE.done, failure.in_(("policy", *RETRIED))),
-        )
-    )
-
-
-def advisories_digest(session: Session) -> str:
-    """One word for all advisory records in use, as the workers last loaded them."""
-    digests = session.scalars(select(AdvisoryState.digest).order_by(AdvisoryState.source))
-    return "+".join(digests)
-
-
 def raise_priority(session: Session, artifacts: Collection[int], priority: int) -> None:
     """An artifact is as urgent as its most urgent request."""
-    locked = (
-        select(PackageStatus.id)
-        .where(
-            of_artifacts(artifacts),
-            PackageStatus.status == VETTING_QUEUE.ready,
-            PackageStatus.priority < priority,
-        )
-        .order_by(PackageStatus.id)
-        .with_for_update(key_share=True)
-    )
-    ids = session.scalars(locked).all()
+    asked = {"artifacts": sorted(artifacts), "priority": priority}
+    ids = session.scalars(_LESS_URGENT, asked).all()
     if ids:
         session.execute(
             update(PackageStatus).where(PackageStatus.id.in_(ids)).values(priority=priority)

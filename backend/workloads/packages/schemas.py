@@ -1,19 +1,13 @@
 """What the packages API reads and answers."""
 
 from collections.abc import Mapping, Sequence
-from datetime import MAXYEAR, UTC, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.operations import UploadedFile
 from backend.workloads.packages import service
-from backend.workloads.packages.model import (
-    RequestExclusion,
-    RequestNotice,
-    ScanFinding,
-    SecurityScan,
-)
 from backend.workloads.packages.submission import Submitted
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -59,11 +53,10 @@ class UploadOut(BaseModel):
 
     @classmethod
     def of(cls, submitted: Submitted, excluded: Sequence[Any]) -> "UploadOut":
-        request = submitted.request
         known = submitted.packages - submitted.fresh
         return cls(
-            request_id=request.id,
-            application=Application(name=request.application_name, version=request.version),
+            request_id=submitted.request_id,
+            application=Application(name=submitted.application_name, version=submitted.version),
             packages=submitted.packages,
             excluded=[Excluded.model_validate(e, from_attributes=True) for e in excluded],
             message=f"{submitted.packages} packages queued: {submitted.fresh} new, {known} known "
@@ -94,18 +87,17 @@ class RequestOut(BaseModel):
 
     @classmethod
     def of(cls, summary: service.RequestSummary) -> "RequestOut":
-        request = summary.request
         return cls(
-            id=request.id,
-            application_name=request.application_name,
-            version=request.version,
+            id=summary.id,
+            application_name=summary.application_name,
+            version=summary.version,
             status=summary.status,
-            lock_format=request.lock_format,
-            entries=request.entries,
+            lock_format=summary.lock_format,
+            entries=summary.entries,
             total_packages=summary.total,
             completed_packages=summary.completed,
             completion_percentage=summary.percentage,
-            created_at=request.created_at,
+            created_at=summary.created_at,
             requestor=summary.requestor,
             package_counts=summary.counts,
         )
@@ -155,44 +147,6 @@ class PackageOut(BaseModel):
     coverage: list[dict[str, Any]] | None
     notes: list[str]
 
-    @classmethod
-    def of(
-        cls,
-        row: service.PackageRow,
-        scan: SecurityScan | None,
-        findings: Mapping[int, Sequence[ScanFinding]],
-    ) -> "PackageOut":
-        """``findings`` are by scan id."""
-        found = findings.get(scan.id, ()) if scan else ()
-        status, package, artifact, wanted = row
-        return cls(
-            id=status.id,
-            name=package.name,
-            version=package.version,
-            purl=package.purl,
-            status=status.status,
-            failure=status.failure,
-            error=status.error,
-            security_score=status.security_score,
-            license_score=status.license_score,
-            license_identifier=status.license_identifier,
-            license_status=status.license_status,
-            type=wanted.type,
-            scan_result=status.scan_result,
-            integrity=wanted.integrity or "none",
-            # Of what this lock names; an artifact may be shared by locks that name more or less.
-            checked=(wanted.integrity.partition("-")[0] or "none") if artifact.sha512 else None,
-            entries=wanted.entries,
-            dev=wanted.dev,
-            optional=wanted.optional,
-            attempts=status.attempts,
-            available_at=status.available_at if status.available_at.year < MAXYEAR else None,
-            updated_at=status.updated_at,
-            findings=[FindingOut.model_validate(finding) for finding in found],
-            coverage=scan.coverage if scan else None,
-            notes=scan.notes if scan else [],
-        )
-
 
 class NoticeOut(Stored):
     kind: str
@@ -207,18 +161,12 @@ class RequestDetail(BaseModel):
     notices: list[NoticeOut]
 
     @classmethod
-    def of(
-        cls,
-        summary: service.RequestSummary,
-        packages: list[PackageOut],
-        excluded: Sequence[RequestExclusion],
-        notices: Sequence[RequestNotice],
-    ) -> "RequestDetail":
+    def of(cls, shown: service.RequestShown) -> "RequestDetail":
         return cls(
-            request=RequestOut.of(summary),
-            packages=packages,
-            excluded=[Excluded.model_validate(e) for e in excluded],
-            notices=[NoticeOut.model_validate(n) for n in notices],
+            request=RequestOut.of(shown.summary),
+            packages=[PackageOut.model_validate(package) for package in shown.packages],
+            excluded=[Excluded.model_validate(exclusion) for exclusion in shown.excluded],
+            notices=[NoticeOut.model_validate(notice) for notice in shown.notices],
         )
 
 
@@ -244,29 +192,18 @@ class RequestProgress(BaseModel):
     timestamp: datetime
 
     @classmethod
-    def of(
-        cls, summary: service.RequestSummary, rows: Sequence[service.PackageRow]
-    ) -> "RequestProgress":
+    def of(cls, shown: service.RequestShown) -> "RequestProgress":
+        summary = shown.summary
         return cls(
-            request_id=summary.request.id,
-            application_name=summary.request.application_name,
-            application_version=summary.request.version,
+            request_id=summary.id,
+            application_name=summary.application_name,
+            application_version=summary.version,
             status=summary.status,
             total_packages=summary.total,
             completed_packages=summary.completed,
             progress_percentage=summary.percentage,
             status_counts=summary.counts,
-            packages=[
-                PackageProgress(
-                    id=status.id,
-                    name=package.name,
-                    version=package.version,
-                    status=status.status,
-                    failure=status.failure,
-                    error=status.error,
-                )
-                for status, package, _, _ in rows
-            ],
+            packages=[PackageProgress.model_validate(package) for package in shown.packages],
             timestamp=datetime.now(UTC),
         )
 

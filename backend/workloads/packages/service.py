@@ -1,37 +1,30 @@
 """What people ask about requests and packages: reads only, each a few statements."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, case, cast, func, select
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from backend.identity.model import User
+from backend.autocommit import Autocommit, Statement
 from backend.identity.roles import Principal, Role
 from backend.problems import NotFound
 from backend.queue import fleet, overview
-from backend.queue.lifecycle import PROCESSING_FAILURES
+from backend.workloads.packages import service_sql
 from backend.workloads.packages.lifecycle import IN_VETTING, VETTING_QUEUE
 from backend.workloads.packages.model import (
     Artifact,
     Package,
     PackageStatus,
     Request,
-    RequestExclusion,
-    RequestNotice,
     RequestPackage,
-    ScanFinding,
-    SecurityScan,
 )
-
-FAILED = "Failed"
-"""Not a status: how counts tell a processing failure from a refusal."""
+from backend.workloads.packages.service_sql import FAILED
 
 RECENT = 10
+LAST = 2**63 - 1  # no id is greater
 
 
 def request_status(counts: Mapping[str, int], *, withdrawn: bool, empty: bool = False) -> str:
@@ -72,17 +65,19 @@ def request_status(counts: Mapping[str, int], *, withdrawn: bool, empty: bool = 
 class RequestSummary:
     """A request with its packages counted by status (refused and failed ones told apart)."""
 
-    request: Request
+    id: int
+    application_name: str
+    version: str
+    lock_format: str
+    entries: int
+    created_at: datetime
+    withdrawn: bool
     requestor: str
     counts: dict[str, int]
 
     @property
     def status(self) -> str:
-        return request_status(
-            self.counts,
-            withdrawn=self.request.withdrawn_at is not None,
-            empty=self.request.entries == 0,
-        )
+        return request_status(self.counts, withdrawn=self.withdrawn, empty=self.entries == 0)
 
     @property
     def total(self) -> int:
@@ -107,100 +102,61 @@ def request_of(session: Session, request_id: int, principal: Principal) -> Reque
     """Raises NotFound, also where it is somebody else's."""
     found = session.scalar(select(Request).where(Request.id == request_id, *visible_to(principal)))
     if found is None:
-        raise NotFound(f"There is no request {request_id}.")
+        raise _no_request(request_id)
     return found
 
 
 def summaries(
-    session: Session, principal: Principal, *, before: int | None, limit: int
+    statements: Autocommit, principal: Principal, *, before: int | None, limit: int
 ) -> list[RequestSummary]:
     """Requests newest first, those with ids under ``before``."""
-    wanted = select(Request).where(*visible_to(principal)).order_by(Request.id.desc()).limit(limit)
-    if before is not None:
-        wanted = wanted.where(Request.id < before)
-    return summarise(session, session.scalars(wanted).all())
+    owner = _owner(principal)
+    statement = service_sql.ALL if owner is None else service_sql.OWN
+    page = {"before": before or LAST, "limit": limit, "owner": owner}
+    return [RequestSummary(*row) for row in statements.rows(statement, page)]
 
 
-def summarise(session: Session, requests: Sequence[Request]) -> list[RequestSummary]:
-    ids = [request.id for request in requests]
-    counts: dict[int, dict[str, int]] = defaultdict(dict)
-    for request_id, status, count in session.execute(_counted(ids)):
-        counts[request_id][status] = count
-    owners = {request.requestor_id for request in requests}
-    names = dict(session.execute(select(User.id, User.username).where(User.id.in_(owners))).all())
-    return [RequestSummary(r, names[r.requestor_id], counts[r.id]) for r in requests]
+SUMMARY: Final = len(fields(RequestSummary))
+"""Columns; what else a statement answers stands behind them."""
+
+Document = dict[str, Any]
+"""A row as JSON."""
 
 
-def _counted(request_ids: Sequence[int]) -> Select[Any]:
-    status = case(
-        (PackageStatus.failure.in_((*PROCESSING_FAILURES, "cancelled")), FAILED),
-        else_=PackageStatus.status,
-    )
-    return (
-        select(RequestPackage.request_id, status, func.count())
-        .join(PackageStatus, PackageStatus.artifact_id == RequestPackage.artifact_id)
-        .where(RequestPackage.request_id.in_(request_ids))
-        .group_by(RequestPackage.request_id, status)
-    )
+class RequestShown(NamedTuple):
+    """A request with documents of its packages, and of what else there is to say about it."""
+
+    summary: RequestSummary
+    packages: list[Document]
+    excluded: Sequence[Document] = ()
+    notices: Sequence[Document] = ()
 
 
-class PackageRow(NamedTuple):
-    """One package of a request: its queue row, its coordinates, its bytes, what the lock says."""
-
-    status: PackageStatus
-    package: Package
-    artifact: Artifact
-    wanted: RequestPackage
+def progress_of(statements: Autocommit, request_id: int, principal: Principal) -> RequestShown:
+    """How far a request and its packages are. Raises NotFound, as :func:`request_of` does."""
+    return _shown(statements, service_sql.PROGRESS, request_id, principal)
 
 
-def packages_of(session: Session, request_id: int) -> list[PackageRow]:
-    """Every package of a request with its queue row and the bytes it names."""
-    wanted = (
-        select(PackageStatus, Package, Artifact, RequestPackage)
-        .join(RequestPackage, RequestPackage.artifact_id == PackageStatus.artifact_id)
-        .join(Package, Package.id == RequestPackage.package_id)
-        .join(Artifact, Artifact.id == PackageStatus.artifact_id)
-        .where(RequestPackage.request_id == request_id)
-        .order_by(Package.name, Package.version, RequestPackage.id)
-    )
-    return [PackageRow(*row) for row in session.execute(wanted)]
+def detail_of(statements: Autocommit, request_id: int, principal: Principal) -> RequestShown:
+    """All there is to say about a request. Raises NotFound, as :func:`request_of` does."""
+    return _shown(statements, service_sql.DETAIL, request_id, principal)
 
 
-def newest_scans(session: Session, request_id: int) -> dict[int, SecurityScan]:
-    """The scan that counts of each artifact of a request, by artifact id."""
-    wanted = select(RequestPackage.artifact_id).where(RequestPackage.request_id == request_id)
-    newest = (
-        select(SecurityScan)
-        .where(SecurityScan.artifact_id.in_(wanted))
-        .ext(distinct_on(SecurityScan.artifact_id))
-        .order_by(SecurityScan.artifact_id, SecurityScan.id.desc())
-    )
-    return {scan.artifact_id: scan for scan in session.scalars(newest)}
+def _shown(
+    statements: Autocommit, statement: Statement, request_id: int, principal: Principal
+) -> RequestShown:
+    for row in statements.rows(statement, {"id": request_id, "owner": _owner(principal)}):
+        return RequestShown(RequestSummary(*row[:SUMMARY]), *row[SUMMARY:])
+    raise _no_request(request_id)
 
 
-def findings_of(session: Session, scan_ids: Sequence[int]) -> dict[int, list[ScanFinding]]:
-    found: dict[int, list[ScanFinding]] = defaultdict(list)
-    these = any_(cast([*scan_ids], ARRAY(BigInteger)))
-    wanted = select(ScanFinding).where(ScanFinding.scan_id == these).order_by(ScanFinding.id)
-    for finding in session.scalars(wanted):
-        found[finding.scan_id].append(finding)
-    return found
+def _owner(principal: Principal) -> int | None:
+    """Whose requests the caller sees; None for everybody's."""
+    return None if principal.may(Role.APPROVER) else principal.id
 
 
-def exclusions_of(session: Session, request_id: int) -> Sequence[RequestExclusion]:
-    return session.scalars(
-        select(RequestExclusion)
-        .where(RequestExclusion.request_id == request_id)
-        .order_by(RequestExclusion.id)
-    ).all()
-
-
-def notices_of(session: Session, request_id: int) -> Sequence[RequestNotice]:
-    return session.scalars(
-        select(RequestNotice)
-        .where(RequestNotice.request_id == request_id)
-        .order_by(RequestNotice.id)
-    ).all()
+def _no_request(request_id: int) -> NotFound:
+    return NotFound(f"There is no request {request_id}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,13 @@
-"""What a step is given: plain values read in one short transaction, no session, no ORM."""
+"""What a step is given: plain values read in one statement, no session, no ORM."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from backend.autocommit import Autocommit, Statement
 from backend.workloads.packages.cache import ContentStore
-from backend.workloads.packages.model import Artifact, ArtifactEvidence, Package, PackageStatus
-from backend.workloads.packages.policy import PolicyInForce, policy_in_force
+from backend.workloads.packages.policy import MARK, PolicyInForce, policy_in_force
 
 
 class PackageSnapshot(BaseModel):
@@ -34,31 +31,33 @@ class PackageSnapshot(BaseModel):
     """The licence tiers in force; not for a child process."""
 
 
-def loader(cache: ContentStore) -> Callable[[Session, int], PackageSnapshot | None]:
-    def load(session: Session, row_id: int) -> PackageSnapshot | None:
-        found = session.execute(
-            select(
-                Artifact.id, Package.name, Package.version, Artifact.integrity, Artifact.sha512,
-                ArtifactEvidence.registry_record, ArtifactEvidence.inspection,
-            )
-            .select_from(PackageStatus)
-            .join(Artifact, Artifact.id == PackageStatus.artifact_id)
-            .join(Package, Package.id == Artifact.package_id)
-            .outerjoin(ArtifactEvidence, ArtifactEvidence.artifact_id == Artifact.id)
-            .where(PackageStatus.id == row_id)
-        ).first()  # fmt: skip
-        if found is None:
+READ: Final = Statement(f"""
+SELECT a.id, p.name, p.version, a.integrity, a.sha512, e.registry_record, e.inspection,
+  {MARK} AS policy_mark
+FROM package_status s
+JOIN artifacts a ON a.id = s.artifact_id
+JOIN packages p ON p.id = a.package_id
+LEFT JOIN artifact_evidence e ON e.artifact_id = a.id
+WHERE s.id = %(row_id)s
+""")  # noqa: S608 - put together from constants
+
+
+def reader(cache: ContentStore) -> Callable[[Autocommit, int], PackageSnapshot | None]:
+    def read(statements: Autocommit, row_id: int) -> PackageSnapshot | None:
+        rows = statements.rows(READ, {"row_id": row_id})
+        if not rows:
             return None
+        found = rows[0]
         return PackageSnapshot(
             artifact_id=found.id,
             name=found.name,
             version=found.version,
             integrity=found.integrity or None,
             sha512=found.sha512,
-            path=str(Path(cache.path(found.sha512)).absolute()) if found.sha512 else None,
+            path=str(cache.path(found.sha512).absolute()) if found.sha512 else None,
             registry_record=found.registry_record,
             inspection=found.inspection,
-            policy=policy_in_force(session),
+            policy=policy_in_force(statements, found.policy_mark),
         )
 
-    return load
+    return read

@@ -130,9 +130,9 @@ class HandWorker:
         return claimed
 
     def finish(self, lease: leases.Lease) -> None:
-        settlement = self._executor.run(lease)
-        if settlement is not None:
-            self._transactions.once(lambda s: leases.settle(s, VETTING_QUEUE, [settlement]))
+        ended = self._executor.run(lease)
+        if ended is not None:
+            self._transactions.once(lambda s: leases.settle(s, VETTING_QUEUE, [ended.settlement]))
             self._held.drop(lease)
 
     def cycle(self, limit: int = 100) -> int:
@@ -226,7 +226,10 @@ class House:
 
     @cached_property
     def app(self) -> Flask:
-        return assemble(self.settings, self.engine)
+        app = assemble(self.settings, self.engine)
+        # Its notifier keeps a connection for as long as the process lives: here, for a test.
+        self.closing.callback(app.extensions["lockkeeper"].ready.__self__.close)
+        return app
 
     @cached_property
     def people(self) -> People:

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 
 import jwt
 import pytest
@@ -9,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 
 from backend.db import Sessions
-from backend.identity import passwords, tokens
+from backend.identity import guard, passwords, tokens
 from backend.identity.model import AuditEntry, Login, RefreshToken, User
 from backend.web.app import create_app
 from tests.callers import PASSWORD, SIGNING_KEY, AddUser, Caller, SignIn, make_settings
@@ -268,6 +269,18 @@ def test_a_token_with_a_wrong_claim_is_refused(
     forged = jwt.encode({**claims, claim: value}, SIGNING_KEY, "HS256")
 
     assert Caller(client, forged)("GET", USERINFO).status_code == 401
+
+
+def test_a_token_that_was_accepted_is_refused_once_it_has_expired(
+    user: Caller, claims: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert user("GET", USERINFO).status_code == 200
+    clock = SimpleNamespace(time=lambda: claims["exp"] + tokens.CLOCK_LEEWAY.total_seconds())  # type: ignore[operator]  # seconds
+
+    monkeypatch.setattr(guard, "time", clock)
+
+    refused = user("GET", USERINFO)
+    assert (refused.status_code, refused.get_json()["code"]) == (401, "token-invalid")
 
 
 def test_a_token_of_another_algorithm_or_key_is_refused(

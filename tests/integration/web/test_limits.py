@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, text
 
+from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.identity import limits
 from backend.identity.model import RateLimit
@@ -13,8 +14,7 @@ HOUR = timedelta(hours=1)
 
 
 def take(sessions: Sessions, key: str, limit: int = 3) -> float:
-    with sessions.begin() as session:
-        return limits.take(session, key, limit, HOUR)
+    return limits.take(Autocommit(sessions.kw["bind"]), key, limit, HOUR)
 
 
 def test_so_many_uses_are_allowed_and_the_next_must_wait_for_its_share(sessions: Sessions) -> None:
@@ -56,10 +56,10 @@ def test_simultaneous_uses_never_exceed_the_limit(sessions: Sessions) -> None:
 
 
 def test_a_use_stays_counted_when_the_request_fails(sessions: Sessions) -> None:
-    limits.demand(sessions, "ada", 1, HOUR)
+    limits.demand(Autocommit(sessions.kw["bind"]), "ada", 1, HOUR)
 
     with pytest.raises(TooManyRequests) as refused:
-        limits.demand(sessions, "ada", 1, HOUR)
+        limits.demand(Autocommit(sessions.kw["bind"]), "ada", 1, HOUR)
 
     assert refused.value.extra["retry_after"] == 3600
 

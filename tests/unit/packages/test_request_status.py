@@ -3,7 +3,8 @@
 import pytest
 
 from backend.workloads.packages.lifecycle import IN_VETTING
-from backend.workloads.packages.service import FAILED, request_status
+from backend.workloads.packages.service import request_status
+from backend.workloads.packages.service_sql import FAILED
 
 WAITS, YES, NO = "Pending Approval", "Approved", "Rejected"
 

@@ -10,6 +10,7 @@ from packageurl import PackageURL
 MAX_NAME = 214  # characters, scope included
 MAX_VERSION = 256  # characters
 _MAX_NUMBER = 2**53 - 1  # beyond it npm's own numbers are not exact
+_MAX_DIGITS = len(str(_MAX_NUMBER))
 
 # What encodeURIComponent leaves alone. New names are stricter, old packages are not.
 _NAME = re.compile(
@@ -24,6 +25,10 @@ _VERSION = re.compile(
     r"(?:\.(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?"
     r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
+
+# Names and versions that a package URL repeats as they are.
+_PLAIN_NAME = re.compile(r"(?:@([a-z0-9._-]+)/)?([a-z0-9._-]+)")
+_PLAIN_VERSION = re.compile(r"[0-9A-Za-z.-]+")
 
 # PREFIX/NAME/-/BASENAME-VERSION.tgz; some registries repeat the scope in the file's name.
 _TARBALL_PATH = re.compile(
@@ -47,7 +52,12 @@ def valid_version(version: str) -> bool:
     if len(version) > MAX_VERSION:
         return False
     match = _VERSION.fullmatch(version)
-    return match is not None and all(int(number) <= _MAX_NUMBER for number in match.groups())
+    if match is None:
+        return False
+    # No number of so few digits is too large.
+    return len(version) < _MAX_DIGITS or all(
+        int(number) <= _MAX_NUMBER for number in match.groups()
+    )
 
 
 def of_tarball_path(path: str) -> Coordinates | None:
@@ -62,8 +72,16 @@ def of_tarball_path(path: str) -> Coordinates | None:
     return None
 
 
-@lru_cache(maxsize=8192)
 def npm_purl(name: str, version: str) -> str:
     """The package URL; the purl specification lower-cases npm names, so it is no identity."""
+    plain = _PLAIN_NAME.fullmatch(name)
+    if plain is None or not _PLAIN_VERSION.fullmatch(version):
+        return _encoded_purl(name, version)
+    scope, base = plain.groups()
+    return f"pkg:npm/%40{scope}/{base}@{version}" if scope else f"pkg:npm/{base}@{version}"
+
+
+@lru_cache(maxsize=8192)
+def _encoded_purl(name: str, version: str) -> str:
     scope, _, base = name.rpartition("/")
     return PackageURL("npm", scope or None, base, version).to_string()

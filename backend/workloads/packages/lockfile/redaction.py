@@ -14,6 +14,9 @@ _NEXT = re.compile(
     rf'([^"]*+(?:{_PLAIN}[^"]*+)*+)(?:({_ANY})(?:(\s*+:\s*+)({_ANY})?)?|\Z)', re.DOTALL
 )
 
+# What ``redact_text`` looks for, or an escape that may hide it.
+_PERHAPS_SECRET = re.compile(r"[\\:_]|//")
+
 # npm's own setting names. Package names cannot begin with an underscore, so none is masked.
 _SECRET_KEY = re.compile(r"(?:^|:)_(?:auth|authtoken|password)$", re.IGNORECASE)
 
@@ -39,6 +42,8 @@ def _clean(match: re.Match[str]) -> str:
 
 
 def _clean_string(token: str) -> str:
+    if not _PERHAPS_SECRET.search(token):
+        return token
     text = json.loads(token) if "\\" in token else token[1:-1]
     clean = redact_text(text)
     return token if clean == text else json.dumps(clean, ensure_ascii=False)

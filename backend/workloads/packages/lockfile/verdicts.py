@@ -96,7 +96,7 @@ def _judge(raw: RawEntry, origins: Origins) -> Wanted:
         dev=fields.get("dev") is True,
         # needed in production by an optional way, in development by another
         optional=fields.get("optional") is True or fields.get("devOptional") is True,
-        platform_limited=any(fields.get(key) for key in ("os", "cpu", "libc")),
+        platform_limited=bool(fields.get("os") or fields.get("cpu") or fields.get("libc")),
         license_claim=_license_claim(fields),
         foreign=foreign,
         elsewhere=elsewhere,
@@ -108,9 +108,10 @@ def _checked_fields(fields: Any) -> dict[str, Any]:
         raise _Excluded("malformed-entry", "The entry is not an object.")
     for key in ("name", "version", "integrity", "resolved", "_shasum"):
         value = fields.get(key)
+        if value is None or isinstance(value, str):
+            continue
         # npm 5 wrote `resolved: false` for what came out of a bundle.
-        is_absent = value is None or (key == "resolved" and value is False)
-        if not is_absent and not isinstance(value, str):
+        if key != "resolved" or value is not False:
             raise _Excluded("malformed-entry", f"`{key}` is not a string.")
     return fields
 
@@ -143,6 +144,8 @@ def _refuse_other_sources(spec: str | None) -> None:
     if not spec or spec.startswith("npm:"):
         return
     match spec_kind(spec):
+        case "plain" | "web":
+            return
         case "git":
             raise _Excluded("git", f"It comes from the git repository {_quote(spec)}.")
         case "file":
@@ -151,8 +154,6 @@ def _refuse_other_sources(spec: str | None) -> None:
             raise _Excluded("link", f"It is a link to a local folder: {_quote(spec)}.")
         case "strange":
             raise _Excluded("remote-tarball", f"It comes from {_quote(spec)}, no registry.")
-        case "plain" | "web":
-            return
 
 
 def _coordinates(
@@ -208,6 +209,8 @@ def _quote(text: str) -> str:
 def _license_claim(fields: dict[str, Any]) -> str | None:
     """The licence as the lock words it; old manifests held lists and objects."""
     claim = fields.get("license") or fields.get("licenses")
+    if isinstance(claim, str):
+        return _license_word(claim)[:MAX_LICENSE_CLAIM] or None
     words = [_license_word(item) for item in (claim if isinstance(claim, list) else [claim])]
     text = " OR ".join(word for word in words if word)
     return text[:MAX_LICENSE_CLAIM] or None

@@ -7,6 +7,7 @@ package.json documentation for the legacy forms of ``license``.
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -23,6 +24,7 @@ MAX_PACKAGE_DOCUMENT = 64 * 1024 * 1024
 _ACCEPT = "application/json"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _LONGEST_TEXT = 1000
+_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 _INSTALL_SCRIPTS = frozenset({"preinstall", "install", "postinstall"})
 
 
@@ -68,7 +70,7 @@ def _count(value: Any) -> int | None:
 
 def _time(value: Any) -> Any:
     try:
-        return TypeAdapter(AwareDatetime).validate_python(value)
+        return _TIME.validate_python(value)
     except PydanticInvalid:
         return None
 

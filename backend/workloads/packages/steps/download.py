@@ -12,9 +12,13 @@ from backend.workloads.packages.tools import VettingTools, registry_errors
 
 
 class DownloadResult(BaseModel):
-    """``checked``: the algorithm of the lock's claim that the bytes matched, or "none"."""
+    """``checked``: the algorithm of the lock's claim that the bytes matched, or "none".
+
+    ``path`` is where this worker keeps them.
+    """
 
     sha512: str
+    path: str
     size: int
     checked: str
     registry_agrees: bool | None
@@ -51,8 +55,14 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
     return Done(
         DownloadResult(
             sha512=kept.sha512_hex,
+            path=str(kept.path.absolute()),
             size=kept.size,
             checked=claimed.algorithm if claimed else "none",
             registry_agrees=kept.registry_agrees,
         )
     )
+
+
+def with_bytes(package: PackageSnapshot, result: DownloadResult) -> PackageSnapshot:
+    """The package as it stands once its bytes are known."""
+    return package.model_copy(update={"sha512": result.sha512, "path": result.path})

@@ -1,8 +1,13 @@
 """Inside a child process: open the verified tarball, and nothing else. Imports little."""
 
 import errno
+import io
+import json
 import os
 import sys
+import tarfile
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,8 @@ TARBALL = "package.tgz"
 FILES = "files"
 UNPACK_SECONDS = 120
 UNPACK_MEMORY = 512 * 1024 * 1024  # bytes
+REHEARSALS = 8
+"""The interpreter adapts a function to what it is used for after so many calls."""
 NO_SPACE = 3
 """Exit code: the disk is full, which is no fault of the tarball."""
 
@@ -36,6 +43,40 @@ def inspect_tarball(package: dict[str, Any]) -> dict[str, Any]:
     except InspectionError as error:
         raise Permanent(str(error)) from None
     return {"found": found.to_dict()}
+
+
+def rehearse() -> None:
+    """Inspect a small package of our own, so that each fork finds all that takes ready.
+
+    Without it a fork spends more time on that than on its tarball. Where there is no room for
+    a file it is left out: it only saves time.
+    """
+    with suppress(OSError), tempfile.NamedTemporaryFile() as file:
+        file.write(_sample())
+        file.flush()
+        for _ in range(REHEARSALS):
+            json.dumps(inspect(file.name, name="sample", version="1.0.0").to_dict())
+
+
+def _sample() -> bytes:
+    """A package with one file of each kind that is looked into."""
+    manifest = {
+        "name": "sample", "version": "1.0.0", "license": "MIT", "bin": "run.js",
+        "scripts": {"install": "true"}, "dependencies": {"other": "^1.0.0"},
+    }  # fmt: skip
+    files = {
+        "package.json": json.dumps(manifest),
+        "LICENSE": "Permission is hereby granted",
+        "node_modules/other/package.json": json.dumps({"name": "other", "version": "1.0.0"}),
+        "lib/run.js": "run()",
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for path, content in files.items():
+            member = tarfile.TarInfo(f"package/{path}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content.encode()))
+    return packed.getvalue()
 
 
 def main() -> None:

@@ -46,6 +46,11 @@ def check_licence(package: PackageSnapshot, tools: VettingTools) -> Done | Rejec
     return Done(result)
 
 
+def with_record(package: PackageSnapshot, result: LicenceResult) -> PackageSnapshot:
+    """The package as it stands once the registry's word is stored."""
+    return package.model_copy(update={"registry_record": result.record.model_dump(mode="json")})
+
+
 def refuse_internal(package: PackageSnapshot, tools: VettingTools) -> None:
     """A scope that is internal by setting is never asked of a public registry."""
     scope = package.name.partition("/")[0]

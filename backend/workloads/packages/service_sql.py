@@ -1,0 +1,78 @@
+"""What is read of requests, each in one statement: packages and findings come as JSON within it."""
+
+from typing import Final
+
+from backend.autocommit import Statement
+from backend.queue.lifecycle import PROCESSING_FAILURES
+
+FAILED: Final = "Failed"
+"""Not a status: how counts tell a processing failure from a refusal."""
+
+_FAILURES: Final = ", ".join(f"'{failure}'" for failure in (*PROCESSING_FAILURES, "cancelled"))
+
+_REQUEST: Final = f"""
+SELECT r.id, r.application_name, r.version, r.lock_format, r.entries, r.created_at,
+  r.withdrawn_at IS NOT NULL AS withdrawn, u.username AS requestor,
+  coalesce((
+    SELECT json_object_agg(word, packages) FROM (
+      SELECT CASE WHEN s.failure IN ({_FAILURES}) THEN '{FAILED}' ELSE s.status END AS word,
+        count(*) AS packages
+      FROM request_packages w JOIN package_status s ON s.artifact_id = w.artifact_id
+      WHERE w.request_id = r.id GROUP BY word) counted), '{{}}') AS counts
+"""  # noqa: S608 - words of this release
+
+_FROM: Final = "FROM requests r JOIN users u ON u.id = r.requestor_id"
+
+_PAGE: Final = "r.id < %(before)s ORDER BY r.id DESC LIMIT %(limit)s"
+
+_ONE: Final = """
+r.id = %(id)s AND (%(owner)s::bigint IS NULL OR r.requestor_id = %(owner)s)
+"""
+
+ALL: Final = Statement(f"{_REQUEST} {_FROM} WHERE {_PAGE}")
+
+OWN: Final = Statement(f"{_REQUEST} {_FROM} WHERE r.requestor_id = %(owner)s AND {_PAGE}")
+
+PROGRESS: Final = Statement(f"""
+{_REQUEST}, coalesce((
+    SELECT json_agg(json_build_object('id', s.id, 'name', p.name, 'version', p.version,
+      'status', s.status, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
+    FROM request_packages w
+    JOIN package_status s ON s.artifact_id = w.artifact_id
+    JOIN packages p ON p.id = w.package_id
+    WHERE w.request_id = r.id), '[]') AS packages
+{_FROM} WHERE {_ONE}
+""")  # noqa: S608 - statements of this module
+
+# ``checked`` is the strength of what this lock names; an artifact may be shared by locks that name
+# more or less.
+_PACKAGE: Final = """
+SELECT s.id, p.name, p.version, p.purl, s.status, s.failure, s.error, s.security_score,
+  s.license_score, s.license_identifier, s.license_status, w.type, s.scan_result,
+  coalesce(nullif(w.integrity, ''), 'none') AS integrity,
+  CASE WHEN a.sha512 IS NOT NULL
+    THEN coalesce(nullif(split_part(w.integrity, '-', 1), ''), 'none') END AS checked,
+  w.entries, w.dev, w.optional, s.attempts,
+  CASE WHEN isfinite(s.available_at) THEN s.available_at END AS available_at, s.updated_at,
+  scan.coverage, coalesce(scan.notes, '{}') AS notes,
+  coalesce((
+    SELECT json_agg(f ORDER BY f.id) FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings
+FROM request_packages w
+JOIN package_status s ON s.artifact_id = w.artifact_id
+JOIN packages p ON p.id = w.package_id
+JOIN artifacts a ON a.id = w.artifact_id
+LEFT JOIN LATERAL (
+  SELECT c.id, c.coverage, c.notes FROM security_scans c WHERE c.artifact_id = w.artifact_id
+  ORDER BY c.id DESC LIMIT 1) scan ON true  -- the newest counts
+WHERE w.request_id = r.id ORDER BY p.name, p.version, w.id
+"""
+
+DETAIL: Final = Statement(f"""
+{_REQUEST},
+  (SELECT coalesce(json_agg(package), '[]') FROM ({_PACKAGE}) package) AS packages,
+  (SELECT coalesce(json_agg(e ORDER BY e.id), '[]') FROM request_exclusions e
+    WHERE e.request_id = r.id) AS excluded,
+  (SELECT coalesce(json_agg(n ORDER BY n.id), '[]') FROM request_notices n
+    WHERE n.request_id = r.id) AS notices
+{_FROM} WHERE {_ONE}
+""")  # noqa: S608 - statements of this module

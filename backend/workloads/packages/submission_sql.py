@@ -1,0 +1,155 @@
+"""The statements of an upload; each is one round trip.
+
+Where two stand in one text they are sent together, and yet the second has a snapshot of its own:
+it sees what the first had to wait for.
+"""
+
+from typing import Final
+
+from backend.autocommit import Statement
+from backend.workloads.packages.lifecycle import VETTING_QUEUE
+
+# What a lock asks for, line by line: a package with one of its hashes, perhaps of several.
+_GIVEN: Final = """
+ROWS FROM (json_to_recordset(CAST(%(lines)s AS json)) AS (
+    ecosystem text, name text, version text, purl text, integrity text, entries text[],
+    dev boolean, optional boolean, license_claim text)) WITH ORDINALITY
+  AS given(ecosystem, name, version, purl, integrity, entries, dev, optional, license_claim, place)
+"""
+
+_REQUEST: Final = """
+INSERT INTO requests (application_name, version, requestor_id, lock_format, lock, entries, priority)
+  SELECT %(application_name)s, %(version)s, CAST(%(requestor_id)s AS bigint), %(lock_format)s,
+    CAST(%(lock)s AS bytea), CAST(%(entries)s AS integer), CAST(%(priority)s AS smallint)
+"""
+
+_NAMED: Final = """
+INSERT INTO packages (ecosystem, name, version, purl)
+  SELECT DISTINCT ON (ecosystem, name, version) ecosystem, name, version, purl
+"""
+
+# What belongs to the request alone.
+_NOTED: Final = """
+excluded AS (
+  INSERT INTO request_exclusions (request_id, entry, reason, detail)
+  SELECT request.id, note.entry, note.reason, note.detail
+  FROM request, ROWS FROM (json_to_recordset(CAST(%(exclusions)s AS json)) AS (
+    entry text, reason text, detail text)) WITH ORDINALITY AS note(entry, reason, detail, place)
+  ORDER BY place
+), noticed AS (
+  INSERT INTO request_notices (request_id, entry, kind, detail)
+  SELECT request.id, note.entry, note.kind, note.detail
+  FROM request, ROWS FROM (json_to_recordset(CAST(%(differences)s AS json)) AS (
+    entry text, kind text, detail text)) WITH ORDINALITY AS note(entry, kind, detail, place)
+  ORDER BY place
+), audited AS (
+  INSERT INTO audit_log (actor_id, actor, action, subject, detail)
+  SELECT CAST(%(requestor_id)s AS bigint), %(requestor)s, 'request.submitted',
+    'request:' || request.id, CAST(%(detail)s AS jsonb)
+  FROM request
+)
+"""
+
+# Whoever names packages that nobody has named before has all below them to itself: no one else
+# sees these artifacts, or waits for one.
+NEW: Final = Statement(f"""
+WITH given AS MATERIALIZED (
+  SELECT ROW(ecosystem, name, version) AS key, given.* FROM {_GIVEN}
+), named AS (
+  {_NAMED}
+  FROM given
+  WHERE NOT EXISTS (SELECT FROM given JOIN packages USING (ecosystem, name, version))
+  ORDER BY ecosystem, name, version
+  ON CONFLICT DO NOTHING
+  RETURNING id, ROW(ecosystem, name, version) AS key
+), request AS (
+  {_REQUEST}
+  WHERE (SELECT count(*) FROM named) = CAST(%(packages)s AS bigint)
+  RETURNING id
+), line AS MATERIALIZED (
+  SELECT request.id AS request_id, named.id AS package_id, integrity, entries, dev, optional,
+    license_claim, place
+  FROM request, given JOIN named USING (key)  -- one column: by three, one row would be expected
+), artifact AS (
+  INSERT INTO artifacts (package_id, integrity)
+  SELECT package_id, integrity FROM line ORDER BY package_id
+  RETURNING id, package_id
+), queued AS (
+  INSERT INTO package_status (artifact_id, status, priority, max_attempts)
+  SELECT id, '{VETTING_QUEUE.ready}', CAST(%(priority)s AS smallint), {VETTING_QUEUE.max_attempts}
+  FROM artifact ORDER BY id
+), linked AS (
+  INSERT INTO request_packages (request_id, package_id, artifact_id, type, integrity, entries,
+    dev, optional, license_claim)
+  SELECT request_id, package_id, artifact.id, 'new', integrity, entries, dev, optional,
+    license_claim
+  FROM line JOIN artifact USING (package_id) ORDER BY place
+), {_NOTED}
+SELECT id FROM request
+""")  # noqa: S608 - constants of this module
+"""A lock of which every package is new and stands in one line: everything, or no row at all.
+
+Where somebody names one of its packages at this very moment, names may be left; nothing else.
+"""
+
+OPEN: Final = f"""
+WITH request AS (
+  {_REQUEST}
+  RETURNING id
+), named AS (
+  {_NAMED}
+  FROM {_GIVEN}
+  ORDER BY ecosystem, name, version
+  ON CONFLICT DO NOTHING
+), {_NOTED}
+SELECT id FROM request
+"""  # noqa: S608 - constants of this module
+"""The request, and its packages in sorted order."""
+
+ARTIFACTS: Final = f"""
+INSERT INTO artifacts (package_id, integrity)
+SELECT packages.id, given.integrity
+FROM {_GIVEN} JOIN packages USING (ecosystem, name, version)
+ORDER BY packages.id, given.integrity
+ON CONFLICT DO NOTHING;
+
+-- A worker that merges one of them just now (see recording) goes first, or waits for us.
+SELECT package_id, coalesce(artifacts.merged_into, artifacts.id) AS artifact_id, place,
+  (SELECT count(*) FROM artifacts named
+   WHERE named.package_id = packages.id AND starts_with(named.integrity, 'sha512-')) AS hashes
+FROM {_GIVEN} JOIN packages USING (ecosystem, name, version)
+JOIN artifacts ON package_id = packages.id AND artifacts.integrity = given.integrity
+ORDER BY artifacts.id FOR KEY SHARE OF artifacts
+"""  # noqa: S608 - constants of this module
+"""Of each line, whose package is known by now: the artifact, locked; one that was merged answers
+with its survivor. And how many sha512 hashes are known of its package."""
+
+# Artifacts that are queued are not even tried: an insert waits for whoever writes a row of the same
+# key, and a worker that writes it may wait for our lock on its artifact.
+ENQUEUE: Final = f"""
+INSERT INTO package_status (artifact_id, status, priority, max_attempts)
+SELECT id, '{VETTING_QUEUE.ready}', %(priority)s, {VETTING_QUEUE.max_attempts}
+FROM unnest(CAST(%(artifacts)s AS bigint[])) AS given(id)
+WHERE NOT EXISTS (SELECT FROM package_status WHERE artifact_id = given.id)
+ORDER BY id
+ON CONFLICT (artifact_id) DO NOTHING
+RETURNING artifact_id
+"""  # noqa: S608 - constants of this module
+"""One queue row for each artifact that has none; answers those artifacts."""
+
+LINK: Final = f"""
+-- Keeps a withdrawal from ending known rows unseen; workers are not in its way.
+SELECT id FROM package_status WHERE artifact_id = ANY (CAST(%(known)s AS bigint[]))
+ORDER BY id FOR KEY SHARE;
+
+INSERT INTO request_packages (request_id, package_id, artifact_id, type, integrity, entries, dev,
+  optional, license_claim)
+SELECT %(request_id)s, packages.id, coalesce(merged_into, artifacts.id),
+  CASE WHEN coalesce(merged_into, artifacts.id) = ANY (CAST(%(fresh)s AS bigint[])) THEN 'new'
+    ELSE 'existing' END,
+  given.integrity, entries, dev, optional, license_claim
+FROM {_GIVEN} JOIN packages USING (ecosystem, name, version)
+JOIN artifacts ON package_id = packages.id AND artifacts.integrity = given.integrity
+ORDER BY place
+"""  # noqa: S608 - constants of this module
+"""Locks the queue rows of ``known`` artifacts and stores the lines; their artifacts are locked."""
