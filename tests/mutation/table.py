@@ -168,7 +168,7 @@ FENCES: Final = (
         "rows are written without their fence", WRITES,
         'OURS: Final = "xmin = pg_current_xact_id()::xid"',
         'OURS: Final = "true"',
-        (WRITTEN,),
+        (f"{WRITTEN}:lease",),
     ),
 )  # fmt: skip
 
