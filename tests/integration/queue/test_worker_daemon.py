@@ -12,6 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from backend.db import Sessions, make_engine
 from backend.queue import control
@@ -19,6 +20,7 @@ from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Done, Pipeline, Reject, Rewind, Snooze, Step
 from backend.queue.retry import Permanent, Transient
+from backend.queue.turn import Turned, Turns
 from backend.queue.wake import Notifier
 from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import PARCEL, PROBE, effects, save
@@ -414,6 +416,28 @@ def test_a_worker_that_hears_no_answer_to_every_third_commit_loses_and_doubles_n
     eventually(all_are(rows, "finished"), within=30)
     assert ledger() == exactly_once(added)
     # What a claim took without an answer was adopted, not left to the reaper.
+    assert Counter(rows.outcomes()) == {"done": 40}
+
+
+def test_a_worker_that_hears_no_answer_to_every_third_turn_loses_and_doubles_nothing(
+    rows: Rows, start: Start, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, turns = Turns.take, count(1)
+
+    def deaf(self: Turns, *what: Any) -> Turned:
+        turned = take(self, *what)
+        if next(turns) % 3 == 0:
+            self.close()
+            raise OperationalError("turn", None, psycopg2.OperationalError("the answer was lost"))
+        return turned
+
+    monkeypatch.setattr(Turns, "take", deaf)
+    added = rows.add(count=40)
+    start(two_stages(batch=4))
+
+    eventually(all_are(rows, "finished"), within=30)
+    assert ledger() == exactly_once(added)
+    # What a turn claimed without an answer was adopted, not left to the reaper.
     assert Counter(rows.outcomes()) == {"done": 40}
 
 
