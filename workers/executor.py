@@ -228,7 +228,9 @@ class Executor:
         """Try the short way; False where the ordinary one has to be gone."""
         try:
             return send(*what)
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
+            code = getattr(getattr(error, "orig", None), "pgcode", None)
+            log.info("write.repeated", error=type(error).__name__, code=code)
             self._beat()  # a lock may have kept the heartbeat from the row
             return False
 

@@ -83,10 +83,11 @@ class Writes:
         return self._send(fence, write, asked)
 
     def _send(self, fence: Compiled, write: Write, asked: Mapping[str, Any]) -> bool:
+        fenced = {**fence.constants, **asked}
+        if clash := fenced.keys() & write.values.keys():
+            raise RuntimeError(f"parameters of the fence's own names: {', '.join(sorted(clash))}")
         together = (fence.statement, *write.statements)
-        return bool(
-            self.statements.together(together, {**write.values, **fence.constants, **asked})
-        )
+        return bool(self.statements.together(together, {**write.values, **fenced}))
 
 
 def _fence(lease: Lease) -> dict[str, Any]:
