@@ -44,16 +44,21 @@ class Crew:
         """When the first of ``finished`` ended, by the monotonic clock."""
 
     def give(self, leases: Iterable[Lease]) -> None:
+        """Let them wait for a thread; those that are idle learn of it by :meth:`start`."""
         with self.changed:
             before = len(self._unstarted)
             self._unstarted.extend(leases)
             self.in_flight += len(self._unstarted) - before
-            self._call()
             while len(self._threads) < min(self._size, self.in_flight):
                 name = f"{self._name}-{len(self._threads)}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+    def start(self) -> None:
+        """Let idle threads begin on what was given."""
+        with self.changed:
+            self.call()
 
     def collect(self) -> list[Ended]:
         """What ended since the last call; with the lock held."""
@@ -99,11 +104,13 @@ class Crew:
             self._called = False
         lease = self._unstarted.popleft()
         self._running[me] = lease, time.monotonic()
-        self._call()
+        self.call()
         return lease
 
-    def _call(self) -> None:
-        """Wake one thread where a row waits, and leave it to that one to wake the next.
+    def call(self) -> None:
+        """Wake one thread where a row waits; with the lock held.
+
+        It is left to that one to wake the next.
 
         Rows that end at once keep one thread busy; to wake all of them for those costs more than
         to run them.

@@ -35,7 +35,8 @@ class Producer(threading.Thread):
     It holds at most as many rows as its threads or its batch, whichever is more, and in addition
     as many as came to their end during the last turn, a batch at most: where rows end quickly, the
     threads find work while the next turn is under way, and where they do not, none waits here
-    that another worker might run.
+    that another worker might run. They begin on new rows when the next turn has been sent, or is
+    not due yet: before, they would only keep the interpreter from the thread that sends it.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class Producer(threading.Thread):
             queue=self.queue, worker=self._worker, limit=room, ttl=self._ttl, token=uuid4(),
             lanes=seen.lanes, marks=Marks() if from_front else self._marks,
         )  # fmt: skip
-        result = self._turns.take(ended, request, fallback=self._marks)
+        result = self._turns.take(ended, request, fallback=self._marks, sending=self._crew.start)
         if from_front:
             self._marks.replace(request.marks)
             self._front.looked(seen.lanes, began=began, took=result.took)
@@ -220,6 +221,7 @@ class Producer(threading.Thread):
         """Until a turn is due; polling is the truth, whatever hints come."""
         with self._crew.changed:
             while (pause := self._pause()) > 0:
+                self._crew.call()
                 if not self._crew.changed.wait(pause):
                     return
 

@@ -1,7 +1,7 @@
 """A turn that outlives trouble: a lost answer, a lost database, a row that cannot be stored."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -52,8 +52,17 @@ class SteadyTurns:
     def close(self) -> None:
         self._turns.close()
 
-    def take(self, ended: list[Ended], request: Request, *, fallback: Marks) -> Result:
+    def take(
+        self,
+        ended: list[Ended],
+        request: Request,
+        *,
+        fallback: Marks,
+        sending: Callable[[], None] = lambda: None,
+    ) -> Result:
         """Settle ``ended`` and claim; from ``fallback`` on where it has to be repeated.
+
+        ``sending()`` is called when there is nothing left to do but to wait for the server.
 
         Raises:
             Stopped: the worker's last grace is over.
@@ -61,7 +70,7 @@ class SteadyTurns:
         """
         began = time.monotonic()
         try:
-            return self._at_once(ended, request)
+            return self._at_once(ended, request, sending)
         except SQLAlchemyError as error:
             log.warning("turn.failed", queue=self.queue.name, error=type(error).__name__)
             gave_up = getattr(getattr(error, "orig", None), "pgcode", None) == GAVE_UP
@@ -82,10 +91,10 @@ class SteadyTurns:
                 doing="look for lanes",
             )
 
-    def _at_once(self, ended: list[Ended], request: Request) -> Result:
+    def _at_once(self, ended: list[Ended], request: Request, sending: Callable[[], None]) -> Result:
         settlements = [one.settlement for one in ended]
         began = time.monotonic()
-        turned = self._turns.take(settlements, request)
+        turned = self._turns.take(settlements, request, sending=sending)
         took = time.monotonic() - began
         missing = [s.lease for s in settlements if s.lease.id not in turned.settled]
         if not missing:

@@ -5,7 +5,7 @@ parsing of a body, can come before it. A view without a mark stops the applicati
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
@@ -14,8 +14,11 @@ from flask import Flask, current_app, g, request
 from flask_jwt_extended import create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
+from pydantic import BaseModel, ValidationError
 
-from backend.identity import service, tokens
+from backend.identity import callers, service, tokens
+from backend.identity.callers import WHO, Called, Question
+from backend.identity.limits import Rate
 from backend.identity.roles import Principal, Role, Scope
 from backend.problems import Forbidden, Unauthorized
 
@@ -23,19 +26,42 @@ __all__ = ["Principal", "Role", "Scope", "check", "current_user", "public", "req
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+LEEWAY: Final = tokens.CLOCK_LEEWAY.total_seconds()
 BITS: Final = 63  # of the database's numbers, beside the sign
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a view reads of the database, in the statement that says who calls.
+
+    ``question``'s parameters are the members of ``path``, the model of the view's own; where the
+    path is no such thing, which the view will say, nothing is read.
+    """
+
+    question: Question
+    path: type[BaseModel]
+
+    def values(self) -> dict[str, Any] | None:
+        try:
+            return self.path.model_validate(request.view_args).model_dump()
+        except ValidationError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """``scope`` is what an API key needs; without one, keys may only read.
 
-    ``otherwise`` admits a caller who is nobody's user, such as a metrics scraper.
+    ``otherwise`` admits a caller who is nobody's user, such as a metrics scraper. ``question`` is
+    the one that is asked of callers with a token or a key.
     """
 
     role: Role
     scope: Scope | None = None
     otherwise: Callable[[str], bool] | None = None
+    rate: Rate | None = None
+    reading: Reading | None = None
+    question: Question = WHO
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +75,12 @@ class Claims:
 
 
 def requires(
-    role: Role, *, scope: Scope | str | None = None, otherwise: Callable[[str], bool] | None = None
+    role: Role,
+    *,
+    scope: Scope | str | None = None,
+    otherwise: Callable[[str], bool] | None = None,
+    rate: Rate | None = None,
+    reading: Reading | None = None,
 ) -> Callable[[View], View]:
     """Mark a view: callers need ``role`` or a higher one, API keys ``scope`` as well.
 
@@ -57,8 +88,14 @@ def requires(
         role: the lowest that may call.
         scope: for API keys. Left out: GET and HEAD need ``read``, other methods take no key at all.
         otherwise: asked with the bearer token; True admits without a user.
+        rate: how often each user may call; counted before the view runs, whatever becomes of it.
+        reading: what the view finds in :func:`found`; not beside ``rate``.
     """
-    requirement = Requirement(role, Scope(scope) if scope else None, otherwise)
+    needed = Scope(scope) if scope else None
+    question = reading.question if reading else WHO
+    if rate:
+        question = rate.question(role, needed)
+    requirement = Requirement(role, needed, otherwise, rate, reading, question)
 
     def mark(view: View) -> View:
         view.__dict__.update(requirement=requirement, required_role=role)
@@ -78,6 +115,11 @@ def current_user() -> Principal:
     return cast("Principal", g.principal)
 
 
+def found() -> Sequence[Any]:
+    """The columns that the view's reading answered."""
+    return cast("Sequence[Any]", g.found)
+
+
 def check(claims_of: Callable[[str], Claims]) -> None:
     """Admit or refuse the current request.
 
@@ -87,6 +129,7 @@ def check(claims_of: Callable[[str], Claims]) -> None:
     Raises:
         Unauthorized: no token, or none that is valid now.
         Forbidden: the caller's role or key does not suffice.
+        TooManyRequests: the caller's uses of the view are used up.
     """
     if request.endpoint is None or request.method == "OPTIONS":
         return  # no view will run: the router answers
@@ -96,8 +139,11 @@ def check(claims_of: Callable[[str], Claims]) -> None:
     bearer = _bearer()
     if requirement.otherwise and requirement.otherwise(bearer):
         return
-    g.principal = _identify(bearer, claims_of)
-    _demand(requirement, g.principal)
+    called = _identify(bearer, claims_of, requirement)
+    _demand(requirement, called.principal)
+    if requirement.rate:
+        requirement.rate.demand(g.statements, called)
+    g.principal, g.found = called.principal, called.rest
 
 
 def refuse_unmarked(app: Flask) -> None:
@@ -154,19 +200,29 @@ def verified(bearer: str) -> Claims:
         raise _invalid() from None
 
 
-def _identify(bearer: str, claims_of: Callable[[str], Claims]) -> Principal:
+def _identify(bearer: str, claims_of: Callable[[str], Claims], requirement: Requirement) -> Called:
+    question, values = requirement.question, _values(requirement)
+    if values is None:
+        question, values = WHO, {}
     if bearer.startswith(tokens.KEY_PREFIX):
-        principal = service.principal_of_key(g.statements, bearer)
+        called = callers.with_key(g.statements, question, values, bearer)
     else:
         claims = claims_of(bearer)
-        if claims.expires <= time.time() - tokens.CLOCK_LEEWAY.total_seconds():
+        if claims.expires <= time.time() - LEEWAY:
             raise _invalid()
-        principal = service.principal_of_login(
-            g.statements, user_id=claims.user_id, login=claims.login, issued=claims.issued
-        )
-    if principal is None:
+        called = callers.with_login(
+            g.statements, question, values,
+            user_id=claims.user_id, login=claims.login, issued=claims.issued,
+        )  # fmt: skip
+    if called is None:
         raise Unauthorized("The token is not valid any more: sign in again.", code="token-revoked")
-    return principal
+    return called
+
+
+def _values(requirement: Requirement) -> dict[str, Any] | None:
+    if requirement.rate:
+        return requirement.rate.values()
+    return requirement.reading.values() if requirement.reading else {}
 
 
 def _invalid() -> Unauthorized:

@@ -4,31 +4,79 @@ The generic cell rate algorithm (ITU-T I.371): a bucket is one moment, and takin
 """
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, NoReturn
 
 from backend.autocommit import Autocommit, Statement
+from backend.identity.callers import Called, Question
+from backend.identity.roles import Role, Scope
 from backend.problems import TooManyRequests
+
+MINUTE: Final = timedelta(minutes=1)
+
+FORGOTTEN: Final = "1 minute"
+"""How long an empty bucket stays: somebody who comes again finds it, which is cheaper."""
 
 # A few empty buckets go with each take, so that names tried by strangers never pile up. They are
 # locked after the bucket that is taken, and none is waited for: two takes never deadlock.
-_TAKE: Final = Statement("""
-WITH taken AS (
-  INSERT INTO rate_limits AS bucket (key, empty_at) VALUES (%(key)s, now() + %(share)s::interval)
+_BUCKET: Final = f"""
   ON CONFLICT (key) DO UPDATE SET empty_at = greatest(bucket.empty_at, now()) + %(share)s::interval
   WHERE greatest(bucket.empty_at, now()) + %(share)s::interval <= now() + %(per)s::interval
   RETURNING key),
 swept AS (
   DELETE FROM rate_limits WHERE key IN (
     SELECT key FROM rate_limits
-    WHERE EXISTS (SELECT FROM taken) AND empty_at < now() AND key <> %(key)s
+    WHERE empty_at < now() - interval '{FORGOTTEN}' AND key <> (SELECT key FROM taken)
     ORDER BY empty_at LIMIT 10 FOR UPDATE SKIP LOCKED))
+"""  # noqa: S608 - a constant of this module
+
+# Not durable: a crash of the database loses the uses of its last moments, and no more.
+_TAKE: Final = Statement(
+    f"""
+WITH taken AS (
+  INSERT INTO rate_limits AS bucket (key, empty_at) VALUES (%(key)s, now() + %(share)s::interval)
+{_BUCKET}
 SELECT key FROM taken
-""")
+""",  # noqa: S608 - constants of this module
+    durable=False,
+)
 _WAIT: Final = Statement("""
 SELECT extract(epoch FROM empty_at + %(share)s::interval - now() - %(per)s::interval) AS seconds
 FROM rate_limits WHERE key = %(key)s
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often each user may do something; ``per_minute`` is asked each time."""
+
+    name: str
+    per_minute: Callable[[], int]
+
+    def question(self, role: Role, scope: Scope | None) -> Question:
+        """Who calls, and one use taken, if they have at least that role, and a key that scope."""
+        roles = ", ".join(f"'{one}'" for one in Role if one.includes(role))
+        keys = f" OR '{scope}' = ANY (scopes)" if scope else ""
+        taken = f"""
+taken AS (
+  INSERT INTO rate_limits AS bucket (key, empty_at)
+  SELECT '{self.name}:' || id, now() + %(share)s::interval
+  FROM caller WHERE role IN ({roles}) AND (scopes IS NULL{keys})
+{_BUCKET}
+"""  # noqa: S608 - words of this release
+        return Question(steps=taken, columns="EXISTS (SELECT FROM taken)", durable=False)
+
+    def values(self) -> dict[str, Any]:
+        """What the question needs."""
+        return _values(self.per_minute(), MINUTE)
+
+    def demand(self, statements: Autocommit, called: Called) -> None:
+        """Raises TooManyRequests, as :func:`demand` does, where no use was taken."""
+        if not called.rest[0]:
+            key = f"{self.name}:{called.principal.id}"
+            _refuse(_wait(statements, {"key": key, **self.values()}))
 
 
 def take(statements: Autocommit, key: str, limit: int, per: timedelta) -> float:
@@ -39,11 +87,8 @@ def take(statements: Autocommit, key: str, limit: int, per: timedelta) -> float:
     Returns:
         Seconds until the next use is allowed; 0 where this one was and has been counted.
     """
-    values = {"key": key, "share": per / limit, "per": per}
-    if statements.rows(_TAKE, values):
-        return 0.0
-    waits = [float(row.seconds) for row in statements.rows(_WAIT, values)]
-    return max([0.001, *waits])
+    values = {"key": key, **_values(limit, per)}
+    return 0.0 if statements.rows(_TAKE, values) else _wait(statements, values)
 
 
 def demand(statements: Autocommit, key: str, limit: int, per: timedelta) -> None:
@@ -54,5 +99,18 @@ def demand(statements: Autocommit, key: str, limit: int, per: timedelta) -> None
     """
     wait = take(statements, key, limit, per)
     if wait:
-        seconds = math.ceil(wait)
-        raise TooManyRequests(f"Too many attempts: try again in {seconds} s.", retry_after=seconds)
+        _refuse(wait)
+
+
+def _values(limit: int, per: timedelta) -> dict[str, Any]:
+    return {"share": per / limit, "per": per}
+
+
+def _wait(statements: Autocommit, values: Mapping[str, Any]) -> float:
+    """Seconds until the next use."""
+    return max([0.001, *(float(row.seconds) for row in statements.rows(_WAIT, values))])
+
+
+def _refuse(wait: float) -> NoReturn:
+    seconds = math.ceil(wait)
+    raise TooManyRequests(f"Too many attempts: try again in {seconds} s.", retry_after=seconds)

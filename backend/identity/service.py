@@ -8,14 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from backend.autocommit import Autocommit, Statement
 from backend.identity import audit, tokens
 from backend.identity.model import USERNAME, ApiKey, Login, RefreshToken, User
 from backend.identity.roles import Principal, Role, Scope
@@ -301,40 +299,3 @@ def _revoke_keys(session: Session, user_id: int) -> None:
         .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
         .values(revoked_at=func.now())
     )
-
-
-# Who calls: one indexed statement per request, so that a demotion acts at once
-
-_OF_LOGIN: Final = Statement("""
-SELECT u.id, u.username, u.role, u.tokens_valid_after
-FROM logins l JOIN users u ON u.id = l.user_id
-WHERE l.id = %(login)s::uuid AND l.revoked_at IS NULL AND u.id = %(user_id)s AND u.active
-""")
-_OF_KEY: Final = Statement("""
-WITH caller AS (
-  SELECT u.id, u.username, u.role, k.id AS key, k.scopes,
-    coalesce(k.last_used_at < now() - interval '1 minute', true) AS stale
-  FROM api_keys k JOIN users u ON u.id = k.user_id
-  WHERE k.sha256 = %(sha256)s AND k.revoked_at IS NULL AND k.expires_at > now() AND u.active),
-noted AS (
-  UPDATE api_keys SET last_used_at = now() WHERE id = (SELECT key FROM caller WHERE stale))
-SELECT id, username, role, scopes FROM caller
-""")
-
-
-def principal_of_login(
-    statements: Autocommit, *, user_id: int, login: UUID, issued: int
-) -> Principal | None:
-    """The caller with this access token; ``issued`` is in microseconds since 1970."""
-    for user in statements.rows(_OF_LOGIN, {"login": str(login), "user_id": user_id}):
-        if issued >= tokens.microseconds(user.tokens_valid_after):
-            return Principal(user.id, user.username, Role(user.role), login=login)
-    return None
-
-
-def principal_of_key(statements: Autocommit, secret: str) -> Principal | None:
-    """The caller with this API key; notes its use, at most once a minute."""
-    for row in statements.rows(_OF_KEY, {"sha256": tokens.digest(secret)}):
-        scopes = frozenset(map(Scope, row.scopes))
-        return Principal(row.id, row.username, Role(row.role), scopes)
-    return None

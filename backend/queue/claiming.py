@@ -41,11 +41,11 @@ class Marks:
         return (last[0].isoformat(), last[1]) if last else (FRONT, 0)
 
     def advance(self, leases: Iterable[Lease]) -> None:
+        last = self._last
         for lease in leases:
             lane, at = lease.lane, (lease.available_at, lease.id)
-            known = self._last.get(lane)
-            if known is None or at > known:
-                self._last[lane] = at
+            if lane not in last or at > last[lane]:
+                last[lane] = at
 
     def replace(self, looked: "Marks") -> None:
         """Go on where a look from the very front ended, which may be further back."""

@@ -47,7 +47,11 @@ def array_literal(values: Iterable[Any]) -> str:
     values = list(values)
     # Most columns of a batch hold one value all over.
     elements = {value: element(value) for value in set(values)}
-    return "{" + ",".join([elements[value] for value in values]) + "}"
+    if len(elements) == 1:
+        texts = [*elements.values()] * len(values)
+    else:
+        texts = [elements[value] for value in values]
+    return "{" + ",".join(texts) + "}"
 
 
 def element(value: Any) -> str:

@@ -14,7 +14,7 @@ and from then on the statement is sent as it is. Whatever else goes wrong: the c
 up and the error raised; the turn may have been taken even so, if only its answer was lost.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -68,9 +68,16 @@ class Turns:
         self._connection: Connection | None = None
         self._plain = False
 
-    def take(self, settlements: Sequence[Settlement], request: Request) -> Turned:
-        """Settle what nobody else has locked, and claim."""
-        asked = columns(settlements) | request.parameters()
+    def take(
+        self,
+        settlements: Sequence[Settlement],
+        request: Request,
+        *,
+        sending: Callable[[], None] = lambda: None,
+    ) -> Turned:
+        """Settle what nobody else has locked, and claim; ``sending()`` just before it is sent."""
+        asked = literals(columns(settlements) | request.parameters())
+        sending()
         (settled, at, *_), *claimed = self._send(turning(self._queue), asked)
         leases = leased(self._queue, request.token, (row[2:] for row in claimed))
         request.marks.advance(leases)
@@ -78,7 +85,7 @@ class Turns:
 
     def lanes(self, after: Lane | None, partitions: Sequence[str] | None) -> Seen:
         """As :func:`backend.queue.claiming.next_lanes`."""
-        asked = circle_params(self._queue, partitions, after)
+        asked = literals(circle_params(self._queue, partitions, after))
         return lanes_seen(self._queue, self._send(circling(self._queue), asked))
 
     def close(self) -> None:
@@ -89,9 +96,8 @@ class Turns:
             connection.close()
 
     def _send(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
-        asked = what.constants | literals(asked)
         try:
-            return self._prepared(what, asked)
+            return self._prepared(what, what.constants | asked)
         except BaseException:
             self.close()
             raise

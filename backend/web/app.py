@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Flask, g
 from flask_jwt_extended import JWTManager
@@ -35,6 +35,13 @@ class Host:
     """What the database says for metrics, between two looks."""
 
 
+class _Synchronous(Flask):
+    """No view and no hook here is a coroutine: Flask asks each one on each request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(
     settings: Settings,
     sessions: Sessions,
@@ -50,7 +57,7 @@ def create_app(
         SettingsError: the secret that signs tokens is missing or weak.
         RuntimeError: a view does not say who may call it.
     """
-    app = Flask(__name__, static_folder=None)
+    app = _Synchronous(__name__, static_folder=None)
     app.config.update(tokens.jwt_config(settings))
     app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROPAGATE_EXCEPTIONS=False)
     requests = metrics.Requests()
@@ -58,11 +65,10 @@ def create_app(
         settings, sessions, probes, ready, work, requests, metrics.Shared()
     )
     JWTManager(app)
+    hardening.register(app, cors_origins=settings.cors_origins)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]  # Flask's documented way
-
-    hardening.register(app, cors_origins=settings.cors_origins)
     problems.register(app)
     app.after_request(requests.count)
 

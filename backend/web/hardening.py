@@ -2,29 +2,39 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import structlog
 from flask import Flask, Response, g, request
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+HEADERS: Final = (
+    ("Content-Security-Policy", POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
+HTTPS_HEADERS: Final = (
+    *HEADERS,
+    ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
+)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = "lockkeeper.request_id"
 
 log = structlog.get_logger(__name__)
 
 
 def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
+    app.wsgi_app = _Headers(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way
     app.before_request(_begin)
     # They run in the reverse order.
     app.after_request(_finish)
@@ -32,16 +42,41 @@ def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
         app.after_request(_Cors(frozenset(cors_origins)))
 
 
+class _Headers:
+    """Gives each request its id, and each answer its headers, however it came about.
+
+    Around the application, where headers are plain pairs: Flask checks each one that is set.
+    """
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = environ[_ID] = given if _GIVEN_ID.fullmatch(given) else token_hex(16)
+        ours = HTTPS_HEADERS if environ["wsgi.url_scheme"] == "https" else HEADERS
+
+        def begin(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            # A view, or CORS, may have said it its own way.
+            said = {name.lower() for name, _ in headers}
+            missing = [pair for pair in ours if pair[0].lower() not in said]
+            return start_response(
+                status, [*headers, *missing, ("X-Request-ID", request_id)], *error
+            )
+
+        return self._app(environ, begin)
+
+
 def _begin() -> None:
-    given = request.environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = given if _GIVEN_ID.fullmatch(given) else token_hex(16)
+    g.request_id = request.environ[_ID]
     g.began = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
 def _finish(response: Response) -> Response:
-    _secure(response)
     principal = g.get("principal")
     log.info(
         "request.served",
@@ -52,18 +87,6 @@ def _finish(response: Response) -> Response:
         ms=round((time.perf_counter() - g.began) * 1000, 1),
     )
     return response
-
-
-def _secure(response: Response) -> None:
-    """Add what is not there yet: a view, or CORS, may have said it its own way."""
-    headers = response.headers
-    own = {name.lower() for name in headers.keys()}  # noqa: SIM118 - iterating gives pairs
-    for name, value in HEADERS.items():
-        if name.lower() not in own:
-            headers.add(name, value)
-    if request.is_secure:
-        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    headers["X-Request-ID"] = g.request_id
 
 
 class _Cors:

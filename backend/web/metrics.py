@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Final, Generic, TypeVar
 
@@ -32,6 +33,8 @@ SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 KNOWN_METHODS: Final = frozenset({*METHODS, "HEAD", "OPTIONS"})
 OTHER: Final = "other"
 UNMATCHED: Final = "unmatched"
+
+REMEMBERED: Final = 1024  # combinations of method, route and status
 
 LEAST: Final = 2.0  # seconds for which a count is kept
 SHARE: Final = 20  # and at least so many times what it took: at most a twentieth of the time
@@ -70,15 +73,22 @@ class Requests:
             "lockkeeper_http_request_duration_seconds", "From request to answer.",
             ("method", "route"), buckets=SECONDS, registry=self._own,
         )  # fmt: skip
+        self._of = lru_cache(maxsize=REMEMBERED)(self._labelled)
 
     def count(self, response: Response) -> Response:
         """To be called after each request, with its answer."""
         rule = request.url_rule
-        route = template(rule) if rule else UNMATCHED  # a stranger's path is no label
-        method = request.method if request.method in KNOWN_METHODS else OTHER
-        self._served.labels(method, route, response.status_code).inc()
-        self._seconds.labels(method, route).observe(time.perf_counter() - g.began)
+        served, seconds = self._of(
+            request.method, rule.rule if rule else None, response.status_code
+        )
+        served.inc()
+        seconds.observe(time.perf_counter() - g.began)
         return response
+
+    def _labelled(self, method: str, path: str | None, status: int) -> tuple[Counter, Histogram]:
+        route = template(path) if path else UNMATCHED  # a stranger's path is no label
+        method = method if method in KNOWN_METHODS else OTHER
+        return self._served.labels(method, route, status), self._seconds.labels(method, route)
 
     def collect(self) -> Iterable[Metric]:
         """Of all processes, those that have ended included."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from flask import Flask
 from pydantic.json_schema import models_json_schema
-from werkzeug.routing import Rule
 
 from backend import problems
 from backend.identity.guard import Requirement
@@ -85,7 +84,7 @@ def _routes(app: Flask) -> Iterator[Route]:
         summary, _, rest = cleandoc(view.__doc__ or rule.endpoint).partition("\n")
         for method in sorted((rule.methods or set()) & set(METHODS)):
             yield Route(
-                path=template(rule),
+                path=template(rule.rule),
                 method=method,
                 endpoint=rule.endpoint,
                 summary=summary.rstrip("."),
@@ -95,9 +94,9 @@ def _routes(app: Flask) -> Iterator[Route]:
             )
 
 
-def template(rule: Rule) -> str:
+def template(path: str) -> str:
     """A route as paths are written here: ``/api/things/{id}``."""
-    return re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
+    return re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", path)
 
 
 def _schemas(routes: Iterable[Route]) -> tuple[Schemas, dict[str, Any]]:

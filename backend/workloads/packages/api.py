@@ -1,12 +1,19 @@
 """The packages API: parse → service → shape."""
 
-from datetime import timedelta
 from http import HTTPStatus
 
 from flask import Blueprint, current_app, g
 
-from backend.identity import limits
-from backend.identity.guard import Principal, Role, Scope, current_user, requires
+from backend.identity.guard import (
+    Principal,
+    Reading,
+    Role,
+    Scope,
+    current_user,
+    found,
+    requires,
+)
+from backend.identity.limits import Rate
 from backend.operations import UploadedFile, operation, settings, transaction
 from backend.problems import (
     Conflict,
@@ -23,6 +30,7 @@ from backend.workloads.packages import (
     revetting,
     schemas,
     service,
+    service_sql,
     submission,
 )
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
@@ -34,7 +42,9 @@ bp = Blueprint("packages", __name__, url_prefix="/api/packages")
 admin_bp = Blueprint("policy", __name__, url_prefix="/api/admin")
 BLUEPRINTS = (bp, admin_bp)
 
-MINUTE = timedelta(minutes=1)
+UPLOADS = Rate("upload", lambda: settings().upload_rate_per_minute)
+PROGRESS = Reading(service_sql.PROGRESS, schemas.ById)
+DETAIL = Reading(service_sql.DETAIL, schemas.ById)
 
 
 def _wake() -> None:
@@ -54,16 +64,14 @@ def _parse(file: UploadedFile) -> ParsedLock:
 
 
 @bp.post("/upload")
-@requires(Role.USER, scope=Scope.SUBMIT)
+@requires(Role.USER, scope=Scope.SUBMIT, rate=UPLOADS)
 @operation(status=HTTPStatus.ACCEPTED, problems=[Malformed, TooLarge, Unsupported, TooManyRequests])
 def upload(form: schemas.UploadIn) -> schemas.UploadOut:
     """Queue every package of one lock file; answers before any of them is vetted."""
-    user = current_user()
-    limits.demand(g.statements, f"upload:{user.id}", settings().upload_rate_per_minute, MINUTE)
     lock = _parse(form.file)
     submitted = submission.submit(
         g.statements, g.sessions, lock,
-        by=user, max_age=settings().vetting_max_age, priority=form.priority,
+        by=current_user(), max_age=settings().vetting_max_age, priority=form.priority,
     )  # fmt: skip
     _wake()
     return schemas.UploadOut.of(submitted, lock.exclusions)
@@ -84,19 +92,19 @@ def requests(query: schemas.Page) -> schemas.RequestsOut:
 
 
 @bp.get("/requests/<id>")
-@requires(Role.USER)
+@requires(Role.USER, reading=DETAIL)
 @operation(problems=[NotFound])
 def request_detail(path: schemas.ById) -> schemas.RequestDetail:
     """One request with every package, exclusion and notice; a foreign one is not found."""
-    return schemas.RequestDetail.of(service.detail_of(g.statements, path.id, current_user()))
+    return schemas.RequestDetail.of(service.shown(path.id, found()))
 
 
 def _progress(request_id: int) -> schemas.RequestProgress:
-    return schemas.RequestProgress.of(service.progress_of(g.statements, request_id, current_user()))
+    return schemas.RequestProgress.of(service.shown(request_id, found()))
 
 
 @bp.get("/requests/<id>/processing-status")
-@requires(Role.USER)
+@requires(Role.USER, reading=PROGRESS)
 @operation(problems=[NotFound])
 def processing_status(path: schemas.ById) -> schemas.RequestProgress:
     """How far one request is."""
@@ -104,7 +112,7 @@ def processing_status(path: schemas.ById) -> schemas.RequestProgress:
 
 
 @bp.get("/requests/<id>/status")
-@requires(Role.USER)
+@requires(Role.USER, reading=PROGRESS)
 @operation(problems=[NotFound])
 def request_status(path: schemas.ById) -> schemas.RequestProgress:
     """The same as processing-status."""

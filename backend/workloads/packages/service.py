@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from backend.autocommit import Autocommit, Statement
+from backend.autocommit import Autocommit
 from backend.identity.roles import Principal, Role
 from backend.problems import NotFound
 from backend.queue import fleet, overview
@@ -132,22 +132,19 @@ class RequestShown(NamedTuple):
     notices: Sequence[Document] = ()
 
 
-def progress_of(statements: Autocommit, request_id: int, principal: Principal) -> RequestShown:
-    """How far a request and its packages are. Raises NotFound, as :func:`request_of` does."""
-    return _shown(statements, service_sql.PROGRESS, request_id, principal)
+def shown(request_id: int, found: Sequence[Any]) -> RequestShown:
+    """A request as the caller may see it.
 
+    Args:
+        request_id: which was asked for.
+        found: what ``service_sql.PROGRESS`` or ``DETAIL`` answered.
 
-def detail_of(statements: Autocommit, request_id: int, principal: Principal) -> RequestShown:
-    """All there is to say about a request. Raises NotFound, as :func:`request_of` does."""
-    return _shown(statements, service_sql.DETAIL, request_id, principal)
-
-
-def _shown(
-    statements: Autocommit, statement: Statement, request_id: int, principal: Principal
-) -> RequestShown:
-    for row in statements.rows(statement, {"id": request_id, "owner": _owner(principal)}):
-        return RequestShown(RequestSummary(*row[:SUMMARY]), *row[SUMMARY:])
-    raise _no_request(request_id)
+    Raises:
+        NotFound: as :func:`request_of` does.
+    """
+    if found[0] is None:
+        raise _no_request(request_id)
+    return RequestShown(RequestSummary(*found[:SUMMARY]), *found[SUMMARY:])
 
 
 def _owner(principal: Principal) -> int | None:

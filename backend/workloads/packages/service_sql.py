@@ -3,10 +3,18 @@
 from typing import Final
 
 from backend.autocommit import Statement
+from backend.identity.callers import answering
+from backend.identity.roles import Role
 from backend.queue.lifecycle import PROCESSING_FAILURES
 
 FAILED: Final = "Failed"
 """Not a status: how counts tell a processing failure from a refusal."""
+
+# A plan is made once for a connection, perhaps while the table has few rows, and reading it whole
+# looks cheap. Whoever asks for one row of a key at a time is given an index in any plan.
+_STATUS: Final = """
+JOIN LATERAL (SELECT * FROM package_status WHERE artifact_id = w.artifact_id LIMIT 1) s ON true
+"""
 
 _FAILURES: Final = ", ".join(f"'{failure}'" for failure in (*PROCESSING_FAILURES, "cancelled"))
 
@@ -17,7 +25,7 @@ SELECT r.id, r.application_name, r.version, r.lock_format, r.entries, r.created_
     SELECT json_object_agg(word, packages) FROM (
       SELECT CASE WHEN s.failure IN ({_FAILURES}) THEN '{FAILED}' ELSE s.status END AS word,
         count(*) AS packages
-      FROM request_packages w JOIN package_status s ON s.artifact_id = w.artifact_id
+      FROM request_packages w {_STATUS}
       WHERE w.request_id = r.id GROUP BY word) counted), '{{}}') AS counts
 """  # noqa: S608 - words of this release
 
@@ -25,28 +33,25 @@ _FROM: Final = "FROM requests r JOIN users u ON u.id = r.requestor_id"
 
 _PAGE: Final = "r.id < %(before)s ORDER BY r.id DESC LIMIT %(limit)s"
 
-_ONE: Final = """
-r.id = %(id)s AND (%(owner)s::bigint IS NULL OR r.requestor_id = %(owner)s)
-"""
+# Users see their own requests, approvers and admins all.
+_ONE: Final = f"r.id = %(id)s AND (caller.role <> '{Role.USER}' OR r.requestor_id = caller.id)"
 
 ALL: Final = Statement(f"{_REQUEST} {_FROM} WHERE {_PAGE}")
 
 OWN: Final = Statement(f"{_REQUEST} {_FROM} WHERE r.requestor_id = %(owner)s AND {_PAGE}")
 
-PROGRESS: Final = Statement(f"""
+PROGRESS: Final = answering(f"""
 {_REQUEST}, coalesce((
     SELECT json_agg(json_build_object('id', s.id, 'name', p.name, 'version', p.version,
       'status', s.status, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
-    FROM request_packages w
-    JOIN package_status s ON s.artifact_id = w.artifact_id
-    JOIN packages p ON p.id = w.package_id
+    FROM request_packages w {_STATUS} JOIN packages p ON p.id = w.package_id
     WHERE w.request_id = r.id), '[]') AS packages
 {_FROM} WHERE {_ONE}
 """)  # noqa: S608 - statements of this module
 
 # ``checked`` is the strength of what this lock names; an artifact may be shared by locks that name
 # more or less.
-_PACKAGE: Final = """
+_PACKAGE: Final = f"""
 SELECT s.id, p.name, p.version, p.purl, s.status, s.failure, s.error, s.security_score,
   s.license_score, s.license_identifier, s.license_status, w.type, s.scan_result,
   coalesce(nullif(w.integrity, ''), 'none') AS integrity,
@@ -54,20 +59,19 @@ SELECT s.id, p.name, p.version, p.purl, s.status, s.failure, s.error, s.security
     THEN coalesce(nullif(split_part(w.integrity, '-', 1), ''), 'none') END AS checked,
   w.entries, w.dev, w.optional, s.attempts,
   CASE WHEN isfinite(s.available_at) THEN s.available_at END AS available_at, s.updated_at,
-  scan.coverage, coalesce(scan.notes, '{}') AS notes,
+  scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
   coalesce((
     SELECT json_agg(f ORDER BY f.id) FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings
-FROM request_packages w
-JOIN package_status s ON s.artifact_id = w.artifact_id
+FROM request_packages w {_STATUS}
 JOIN packages p ON p.id = w.package_id
 JOIN artifacts a ON a.id = w.artifact_id
 LEFT JOIN LATERAL (
   SELECT c.id, c.coverage, c.notes FROM security_scans c WHERE c.artifact_id = w.artifact_id
   ORDER BY c.id DESC LIMIT 1) scan ON true  -- the newest counts
 WHERE w.request_id = r.id ORDER BY p.name, p.version, w.id
-"""
+"""  # noqa: S608 - statements of this module
 
-DETAIL: Final = Statement(f"""
+DETAIL: Final = answering(f"""
 {_REQUEST},
   (SELECT coalesce(json_agg(package), '[]') FROM ({_PACKAGE}) package) AS packages,
   (SELECT coalesce(json_agg(e ORDER BY e.id), '[]') FROM request_exclusions e

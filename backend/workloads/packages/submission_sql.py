@@ -58,7 +58,12 @@ WITH given AS MATERIALIZED (
 ), named AS (
   {_NAMED}
   FROM given
-  WHERE NOT EXISTS (SELECT FROM given JOIN packages USING (ecosystem, name, version))
+  WHERE NOT EXISTS (
+    -- One at a time: the plan may be older than most packages, and never reads them all.
+    SELECT FROM given, LATERAL (
+      SELECT FROM packages p
+      WHERE (p.ecosystem, p.name, p.version) = (given.ecosystem, given.name, given.version)
+      LIMIT 1) known)
   ORDER BY ecosystem, name, version
   ON CONFLICT DO NOTHING
   RETURNING id, ROW(ecosystem, name, version) AS key
