@@ -89,14 +89,14 @@ class Daemon:
             held=self._held, ttl=policy.ttl, metrics=self.metrics,
         )  # fmt: skip
         self._producers = [self._producer(assignment) for assignment in assignments]
-        self._reaper = Reaper(
-            pipelines, worker=self.name, transactions=self._transactions,
-            stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
-            metrics=self.metrics,
-        )  # fmt: skip
         self._suspects = Suspects(
             assignments, alone, worker=self.name, transactions=self._transactions,
             grace=policy.grace, metrics=self.metrics,
+        )  # fmt: skip
+        self._reaper = Reaper(
+            assignments, worker=self.name, transactions=self._transactions,
+            stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
+            attend=self._suspects.attend, metrics=self.metrics,
         )  # fmt: skip
         self._retention = Retention(transactions=self._transactions, keep=policy.retention)
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
@@ -168,7 +169,7 @@ class Producer(threading.Thread):
         self._account(ended, result)
         if room:
             self._metrics.claimed(self.queue.name, len(result.claimed))
-            self._look_ahead(result, request, seen)
+            self._look_ahead(ended, result, request, seen)
         return result.claimed
 
     def _ask(self, after: Lane | None) -> Seen:
@@ -183,30 +184,35 @@ class Producer(threading.Thread):
         if any(s.status == self.queue.ready and s.delay is None for s in settlements):
             self._became_ready(self.queue.name)
 
-    def _look_ahead(self, result: Result, request: Request, seen: Seen) -> None:
+    def _look_ahead(self, ended: list[Ended], result: Result, request: Request, seen: Seen) -> None:
         """What the claim says of the next one; where it found nothing, when the next row is due.
 
         Of the lanes of a moment ago an empty claim says nothing.
         """
         if not result.claimed or len(result.claimed) < request.most:
             self._circle.forget()
-        at = seen.at or (None if self.queue.fair else result.at)
+        at = seen.at if self.queue.fair else result.at
         self._more = bool(result.claimed) or at is None
         self._due = None
         if self._more or self._crew.finished:
             return
-
-        def soonest(session: Session) -> float | None:
-            return leases.next_due(session, self.queue, partitions=self._partitions, after=at)
-
-        wait = self._transactions.repeat(lambda: self._transactions.single(soonest), doing="look")
+        wait = self._next_due(at) if self.queue.fair else result.due
+        waits = [delay.total_seconds() for one in ended if (delay := one.settlement.delay)]
         now = time.monotonic()
-        due = [] if wait is None else [now + wait]
+        due = [now + seconds for seconds in (*waits, wait) if seconds is not None]
         if request.marks is self._marks:  # a row may lie behind them
             due.append(self._front.due(seen.lanes))
         if not seen.whole:  # others were quicker in these lanes
             due.append(now + LOCKED)
         self._due = min(due, default=None)
+
+    def _next_due(self, after: datetime | None) -> float | None:
+        """In how many seconds a row of any lane is due, of those that are yet to become ready."""
+
+        def soonest(session: Session) -> float | None:
+            return leases.next_due(session, self.queue, partitions=self._partitions, after=after)
+
+        return self._transactions.repeat(lambda: self._transactions.single(soonest), doing="look")
 
     def _run_row(self, lease: Lease) -> Ended | None:
         try:

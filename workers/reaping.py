@@ -1,9 +1,9 @@
-"""Takes back what stalled workers hold, and wakes claimers for it."""
+"""Takes back what stalled workers hold, wakes claimers for it, and looks for suspects meanwhile."""
 
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Final
 
@@ -11,7 +11,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.queue.pipeline import Pipeline
-from backend.queue.reaper import reap, stalled
+from backend.queue.reaper import Looked, look, reap
+from workers.assignment import Assignment
 from workers.database import Transactions
 from workers.metrics import Metrics
 
@@ -24,28 +25,33 @@ SHARE: Final = 20  # at most one twentieth of the time
 class Reaper(threading.Thread):
     """Reaps each served queue in which something stalled; looks every two seconds, jittered.
 
+    The same look says in which queues there are suspects: ``attend`` is told their names.
+
     A reap does nothing until this worker has been in steady contact for one lease time: one that
     comes back from an outage together with all the others blames nobody.
     """
 
     def __init__(
         self,
-        pipelines: Sequence[Pipeline],
+        assignments: Collection[Assignment],
         *,
         worker: str,
         transactions: Transactions,
         stall_timeout: timedelta,
         ttl: timedelta,
         became_ready: Callable[[str], None],
+        attend: Callable[[Collection[str]], None],
         metrics: Metrics,
     ) -> None:
         super().__init__(name="reaper", daemon=True)
-        self._pipelines = pipelines
+        self._pipelines = [a.pipeline for a in assignments]
+        self._served = {a.pipeline.queue: a.partitions for a in assignments}
         self._worker = worker
         self._transactions = transactions
-        self._horizons = {p.queue: p.horizons(stall_timeout) for p in pipelines}
+        self._horizons = {p.queue: p.horizons(stall_timeout) for p in self._pipelines}
         self._ttl = ttl
         self._became_ready = became_ready
+        self._attend = attend
         self._metrics = metrics
         self._stopped = threading.Event()
 
@@ -60,24 +66,26 @@ class Reaper(threading.Thread):
             pause = max(EVERY, SHARE * (time.monotonic() - began))
 
     def _reap_all(self) -> None:
-        stalled = self._stalled()
+        looked = self._look()
+        if looked.suspects:
+            self._attend(looked.suspects)
         for pipeline in self._pipelines:
-            if pipeline.queue.name not in stalled:
+            if pipeline.queue.name not in looked.stalled:
                 continue
             try:
                 self._reap(pipeline)
             except SQLAlchemyError as error:
                 log.warning("reap.failed", queue=pipeline.queue.name, error=type(error).__name__)
 
-    def _stalled(self) -> Collection[str]:
-        """Names of queues; all where one of them, locked for long perhaps, spoils the look."""
+    def _look(self) -> Looked:
+        """All are to be reaped where one of them, locked for long perhaps, spoils the look."""
         try:
             return self._transactions.single(
-                lambda session: stalled(session, self._horizons, ttl=self._ttl)
+                lambda session: look(session, self._horizons, self._served, ttl=self._ttl)
             )
         except SQLAlchemyError as error:
             log.warning("reap.unseen", error=type(error).__name__)
-            return [queue.name for queue in self._horizons]
+            return Looked({queue.name for queue in self._horizons}, set())
 
     def _reap(self, pipeline: Pipeline) -> None:
         horizons = self._horizons[pipeline.queue]

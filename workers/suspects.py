@@ -6,7 +6,7 @@ Neither this worker's other rows nor other workers wait for them, and no neighbo
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -27,15 +27,15 @@ from workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = 5.0  # seconds between two looks that found nothing
 LOOK: Final = 0.2  # seconds between two looks at a process that runs
+EVERY: Final = 5.0  # seconds between two looks at what one holds that runs for long
 MARGIN: Final = timedelta(minutes=1)  # more to look back for how a process ended
 STARTING: Final = 30.0  # seconds after which it must have claimed its row
 BACKSTOP: Final = 1.0  # seconds past the grace period in which it is to end by itself
 
 
 class Suspects(threading.Thread):
-    """Looks for suspects and runs them one after the other.
+    """Runs suspects one after the other, once it is told that there are any.
 
     Args:
         command: of the process; queue, token, name and partitions are appended. Without one
@@ -60,25 +60,34 @@ class Suspects(threading.Thread):
         self._grace = grace
         self._metrics = metrics
         self._stopped = threading.Event()
+        self._told = threading.Event()
+        self._queues: Collection[str] = ()
+
+    def attend(self, queues: Collection[str]) -> None:
+        """There is a suspect in each of ``queues``, as somebody has just seen."""
+        self._queues = queues
+        self._told.set()
 
     def stop(self) -> None:
         """Start no more; the one that runs is told to end."""
         self._stopped.set()
+        self._told.set()
 
     def run(self) -> None:
-        served = False
-        while not self._stopped.wait(0 if served else EVERY):
-            served = False
-            for assignment in self._waiting():
-                if self._stopped.is_set():
-                    return
-                served = self._serve(assignment) or served
+        while self._told.wait() and not self._stopped.is_set():
+            self._told.clear()
+            waiting = [a for a in self._assignments if a.pipeline.queue.name in self._queues]
+            while self._serve_each(waiting):
+                waiting = self._waiting()
+
+    def _serve_each(self, waiting: Sequence[Assignment]) -> bool:
+        """Run one suspect of each; whether any was to be had."""
+        served = [self._serve(one) for one in waiting if not self._stopped.is_set()]
+        return any(served)
 
     def _waiting(self) -> list[Assignment]:
         """Those with a suspect, found in one statement for all."""
         served = {a.pipeline.queue: a.partitions for a in self._assignments}
-        if not served:
-            return []
         try:
             names = self._transactions.single(lambda session: leases.suspects_wait(session, served))
         except SQLAlchemyError as error:

@@ -28,6 +28,7 @@ GAVE_UP: Final = "57014"
 class Result:
     """What became of a turn. ``at`` is when the claim looked, None where that is not known.
 
+    ``due`` is in how many seconds the next row is, where a queue that is not fair gave none.
     ``stored`` came to their end as history has it; ``locked`` are ids of rows to be settled later;
     ``lost`` counts leases that somebody else had taken. ``took`` is in seconds, of the one
     statement, be it that it was answered or that it gave up at its limit; 0 where it broke.
@@ -39,6 +40,7 @@ class Result:
     locked: set[int] = field(default_factory=set)
     lost: int = 0
     took: float = 0.0
+    due: float | None = None
 
 
 class SteadyTurns:
@@ -98,19 +100,21 @@ class SteadyTurns:
         took = time.monotonic() - began
         missing = [s.lease for s in settlements if s.lease.id not in turned.settled]
         if not missing:
-            return Result(turned.claimed, turned.at, ended, took=took)
+            return Result(turned.claimed, turned.at, ended, took=took, due=turned.due)
         locked = self._transactions.run(
             lambda session: leases.still_held(session, self.queue, missing), doing="settle"
         )
         gone = {lease.id for lease in missing}
         stored = [one for one in ended if one.settlement.lease.id not in gone]
-        return Result(turned.claimed, turned.at, stored, locked, len(gone - locked), took)
+        return Result(
+            turned.claimed, turned.at, stored, locked, len(gone - locked), took, turned.due
+        )
 
     def _in_steps(self, ended: list[Ended], request: Request) -> Result:
         """A turn of which nothing is known: repeated in a transaction until one is committed."""
         settlements = [one.settlement for one in ended]
         try:
-            claimed, at, locked = self._transactions.run(
+            claimed, at, locked, due = self._transactions.run(
                 lambda session: self._step(session, settlements, request), doing="settle and claim"
             )
         except DBAPIError as error:
@@ -120,19 +124,22 @@ class SteadyTurns:
             return Result([], None, self._settle_singly(ended))
         # What is gone may have been settled by the first try: it is not known to be lost.
         stored = [one for one in ended if one.settlement.lease.id not in locked]
-        return Result(claimed, at, stored, locked)
+        return Result(claimed, at, stored, locked, due=due)
 
     def _step(
         self, session: Session, settlements: list[Settlement], request: Request
-    ) -> tuple[list[Lease], datetime | None, set[int]]:
+    ) -> tuple[list[Lease], datetime | None, set[int], float | None]:
         # Waiting for one that somebody has locked would keep all others waiting.
         _, locked = leases.settle_free(session, self.queue, settlements)
         at = session.scalar(select(func.now()))
         if not request.limit:
-            return [], at, locked
+            return [], at, locked, None
         # The claim whose answer was lost may have committed: adopt before claiming.
         adopted = leases.adopt(session, self.queue, request.token)
-        return adopted or leases.take(session, request), at, locked
+        claimed = adopted or leases.take(session, request)
+        asked = not claimed and not self.queue.fair
+        due = leases.due_in(session, self.queue, request.lanes, after=at) if asked else None
+        return claimed, at, locked, due
 
     def _settle_singly(self, ended: list[Ended]) -> list[Ended]:
         """One row's data spoilt the batch: find it, end it, settle its neighbours."""

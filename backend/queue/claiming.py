@@ -162,6 +162,13 @@ def next_due(
         lanes = _lanes(queue, session.execute(sql.first_lanes(queue), asked))
     else:
         lanes = fixed_lanes(queue, partitions)
+    return due_in(session, queue, lanes, after=after)
+
+
+def due_in(
+    session: Session, queue: Queue, lanes: Sequence[Lane], *, after: datetime | None
+) -> float | None:
+    """As :func:`next_due`, of these lanes only."""
     if not lanes:
         return None
     wait = session.scalar(sql.next_due(queue), _lane_params(queue, lanes) | {"after": after})
@@ -263,11 +270,16 @@ def suspects_wait(session: Session, served: Mapping[Queue, Sequence[str] | None]
     Args:
         served: the partitions of each that count; all where None.
     """
-    params = {
+    found = session.execute(sql.some_suspects(tuple(served)), suspect_params(served))
+    return {queue for _, queue in found}
+
+
+def suspect_params(served: Mapping[Queue, Sequence[str] | None]) -> dict[str, Any]:
+    """Of :func:`backend.queue.sql.some_suspects`: which partitions count."""
+    return {
         f"partitions{n}": list(partitions or queue.partitions or ())
         for n, (queue, partitions) in enumerate(served.items())
     }
-    return set(session.scalars(sql.some_suspects(tuple(served)), params))
 
 
 def adopt(session: Session, queue: Queue, token: UUID) -> list[Lease]:

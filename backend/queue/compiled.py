@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.dialects.postgresql import psycopg2
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from backend.autocommit import Statement
 
@@ -22,7 +22,7 @@ class Compiled:
     constants: dict[str, Any]
 
 
-def compiled(query: Query | ReturningUpdate[Any], *, kind: str) -> Compiled:
+def compiled(query: Query | ReturningUpdate[Any] | Update, *, kind: str) -> Compiled:
     """``query`` in psycopg2's words; ``kind`` stands in its name."""
     dialect = psycopg2.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's
     found = query.compile(dialect=dialect)

@@ -1,6 +1,6 @@
 """Stalled leases: ready again, or quarantined after a death while alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from backend.queue import fleet, sql
+from backend.queue.claiming import suspect_params
 from backend.queue.leases import DEFAULT_TTL
 from backend.queue.lifecycle import Queue
 
@@ -24,22 +25,37 @@ class Reaped:
     held_by: str
 
 
-def stalled(
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Names of the queues in which there is something ``stalled``, and those with ``suspects``."""
+
+    stalled: set[str]
+    suspects: set[str]
+
+
+def look(
     session: Session,
     horizons: Mapping[Queue, Mapping[str, timedelta]],
+    served: Mapping[Queue, Sequence[str] | None],
     *,
     ttl: timedelta = DEFAULT_TTL,
-) -> set[str]:
-    """Names of the queues in which somebody who may judge would find something to reap now.
+) -> Looked:
+    """Where somebody who may judge would find something to reap now, and suspects to run.
 
-    One statement, however many queues there are, which takes no lock. Arguments as for
-    :func:`reap`.
+    One statement, however many queues there are, which takes no lock.
+
+    Args:
+        horizons: of the queues to look for stalled rows in, each as for :func:`reap`.
+        served: as for :func:`backend.queue.claiming.suspects_wait`.
+        ttl: the lease time.
     """
-    params: dict[str, Any] = {"ttl": ttl, "reaper": None, "late": ttl}
+    params: dict[str, Any] = {"ttl": ttl, "reaper": None, "late": ttl, **suspect_params(served)}
     for n, longest in enumerate(horizons.values()):
         params[f"horizons{n}_status"] = list(longest)
         params[f"horizons{n}_longest"] = list(longest.values())
-    return set(session.scalars(sql.some_stalled(tuple(horizons)), params))
+    found = session.execute(sql.look(tuple(horizons), tuple(served)), params).all()
+    stalled = {queue for what, queue in found if what == sql.STALLED}
+    return Looked(stalled, {queue for what, queue in found if what != sql.STALLED})
 
 
 def reap(

@@ -46,11 +46,16 @@ PLANNING: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """What a turn did. ``settled`` are ids; ``at`` is its ``now()`` by the database's clock."""
+    """What a turn did. ``settled`` are ids; ``at`` is its ``now()`` by the database's clock.
+
+    ``due`` is in how many seconds the next row is, those left out that were settled; known only
+    where the queue is not fair and nothing was claimed, None where there is none.
+    """
 
     settled: frozenset[int]
     claimed: list[Lease]
     at: datetime
+    due: float | None
 
 
 class Turns:
@@ -78,10 +83,11 @@ class Turns:
         """Settle what nobody else has locked, and claim; ``sending()`` just before it is sent."""
         asked = literals(columns(settlements) | request.parameters())
         sending()
-        (settled, at, *_), *claimed = self._send(turning(self._queue), asked)
-        leases = leased(self._queue, request.token, (row[2:] for row in claimed))
+        (settled, at, due, *_), *claimed = self._send(turning(self._queue), asked)
+        leases = leased(self._queue, request.token, (row[3:] for row in claimed))
         request.marks.advance(leases)
-        return Turned(frozenset(settled), leases, at)
+        wait = None if due is None else max(0.0, float(due))
+        return Turned(frozenset(settled), leases, at, wait)
 
     def lanes(self, after: Lane | None, partitions: Sequence[str] | None) -> Seen:
         """As :func:`backend.queue.claiming.next_lanes`."""

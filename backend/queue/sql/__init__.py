@@ -5,7 +5,7 @@ partial index. ``clock_timestamp()`` never stands in an index range (it would be
 an index condition); ``now()`` does. ``docs/engine.md`` has the measurements.
 """
 
-from backend.queue.sql.blocks import one_of, word
+from backend.queue.sql.blocks import Columns, one_of, word
 from backend.queue.sql.claiming import (
     adopt,
     circle,
@@ -15,18 +15,30 @@ from backend.queue.sql.claiming import (
     next_due,
     suspects,
 )
-from backend.queue.sql.ending import end_by_person, enter, may_judge, reap, settle, try_reaper_lock
+from backend.queue.sql.ending import (
+    end_by_person,
+    enter,
+    may_judge,
+    reap,
+    settle,
+    settle_alone,
+    try_reaper_lock,
+)
 from backend.queue.sql.holding import (
+    assign,
     commit_step,
     heartbeat,
     progress,
     still_mine,
 )
-from backend.queue.sql.looking import some_stalled, some_suspects
+from backend.queue.sql.looking import STALLED, look, some_suspects
 from backend.queue.sql.turning import turn
 
 __all__ = [
+    "STALLED",
+    "Columns",
     "adopt",
+    "assign",
     "circle",
     "claim",
     "claim_suspect",
@@ -35,13 +47,14 @@ __all__ = [
     "enter",
     "first_lanes",
     "heartbeat",
+    "look",
     "may_judge",
     "next_due",
     "one_of",
     "progress",
     "reap",
     "settle",
-    "some_stalled",
+    "settle_alone",
     "some_suspects",
     "still_mine",
     "suspects",

@@ -183,18 +183,22 @@ def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
 @cache
 def next_due(queue: Queue) -> Select[Any]:
     """Seconds until the first row that is ready after :after (now, where null), over the lanes."""
+    return soonest(queue, func.coalesce(bindparam("after", type_=Timestamp), func.now()))
+
+
+def soonest(queue: Queue, after: ColumnElement[Any]) -> Select[Any]:
+    """Seconds until the first row of ``lanes_*`` that is ready after that moment."""
     lanes, rows = unnest("lanes", **lane_shape(queue)), queue.rows.alias("q")
-    after = func.coalesce(bindparam("after", type_=Timestamp), func.now())
-    soonest = (
+    first = (
         select(rows.c.available_at)
         .where(*in_lane(queue, rows, lanes), rows.c.available_at > after)
         .order_by(rows.c.available_at)
-        .limit(1)
+        .limit(ONE)
         .correlate(lanes)
         .lateral("soonest")
     )
-    wait = extract("epoch", func.min(soonest.c.available_at) - CLOCK)
-    return select(wait).select_from(lanes.join(soonest, true()))
+    wait = extract("epoch", func.min(first.c.available_at) - CLOCK)
+    return select(wait).select_from(lanes.join(first, true()))
 
 
 def suspects(queue: Queue, partitions: str = "partitions") -> Select[Any]:

@@ -278,10 +278,11 @@ def test_a_reap_looks_at_held_rows_only(deep: Engine) -> None:
     assert_in_proportion(plans(deep, reap), FEW)
 
 
-def test_a_look_for_stalled_rows_looks_at_held_rows_only(deep: Engine) -> None:
+def test_a_look_for_stalled_rows_and_suspects_looks_at_those_only(deep: Engine) -> None:
     def look(session: Session) -> None:
         limits = {queue: horizons(queue, timedelta(hours=1)) for queue in (PLAIN, PARTED)}
-        assert reaper.stalled(session, limits, ttl=MOMENT) == set()
+        looked = reaper.look(session, limits, dict.fromkeys(limits), ttl=MOMENT)
+        assert looked == reaper.Looked(set(), {PLAIN.name})
 
     assert_in_proportion(plans(deep, look), FEW)
 

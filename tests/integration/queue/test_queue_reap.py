@@ -14,7 +14,7 @@ from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Done, Pipeline, Step
 from tests.integration.queue.ledger import HOUR, MOMENT, Rows, ago, horizons
 from tests.integration.queue.probe_workload import ERRAND, PARCEL, PROBE, PUBLISH
-from workers.assignment import this_worker
+from workers.assignment import Assignment, this_worker
 from workers.database import Transactions
 from workers.metrics import Metrics
 from workers.reaping import Reaper
@@ -148,7 +148,7 @@ def test_a_look_names_the_queues_in_which_a_reap_would_find_something(
 
     def look() -> set[str]:
         with sessions.begin() as session:
-            return reaper.stalled(session, limits, ttl=MOMENT)
+            return reaper.look(session, limits, {}, ttl=MOMENT).stalled
 
     stalled, moving = rows.one(PUBLISH), rows.one(PARCEL)
     assert (len(rows.claim(PUBLISH)), len(rows.claim(PARCEL))) == (1, 1)
@@ -171,9 +171,10 @@ def test_one_queues_locked_table_does_not_keep_another_from_being_reaped(
     beats(sessions)
     contact(sessions, since="1 hour", last="-1 hour")  # whatever this machine is busy with
     reaping = Reaper(
-        [Pipeline(queue=queue, steps=steps_of(queue)) for queue in (PARCEL, PROBE)],
+        [Assignment(Pipeline(queue=q, steps=steps_of(q))) for q in (PARCEL, PROBE)],
         worker="judge", transactions=Transactions(limited, threading.Event()),
-        stall_timeout=HOUR, ttl=MOMENT, became_ready=lambda _queue: None,
+        stall_timeout=HOUR, ttl=MOMENT,
+        became_ready=lambda _queue: None, attend=lambda _queues: None,
         metrics=Metrics([PARCEL.name, PROBE.name], version="1"),
     )  # fmt: skip
     with sessions.begin() as other:

@@ -79,6 +79,21 @@ def test_a_turn_settles_the_last_batch_and_claims_the_next_in_one_message(
     assert rows.outcomes() == ["done"] * 10
 
 
+def test_a_turn_that_claims_nothing_says_when_the_next_row_is_due(
+    rows: Rows, worker: Worker
+) -> None:
+    assert worker.take().due is None
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    rows.add(PARCEL, available_at=later)
+    rows.add(PARCEL, available_at=later + timedelta(hours=1), priority=9)
+    rows.add(PARCEL, available_at=later - timedelta(minutes=1), stalls=2)
+
+    assert worker.take().due == pytest.approx(300, abs=20)
+    assert worker.take(limit=0).due is None
+    rows.add(PARCEL)
+    assert worker.take().due is None
+
+
 def test_a_turn_settles_nothing_of_a_lease_that_somebody_else_has(
     rows: Rows, worker: Worker
 ) -> None:

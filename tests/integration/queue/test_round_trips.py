@@ -29,7 +29,6 @@ from workers.isolation import Children
 from workers.metrics import Metrics
 from workers.producer import Producer
 from workers.reaping import Reaper
-from workers.suspects import Suspects
 from workers.turning import SteadyTurns
 
 LEASE = timedelta(minutes=1)
@@ -126,25 +125,21 @@ def test_a_beat_for_rows_of_one_queue_is_a_transaction_of_two_statements(
     assert sent[-1] == ["COMMIT"]
 
 
-def test_looks_for_stalled_rows_and_suspects_are_one_statement_for_all_queues(
+def test_a_look_for_stalled_rows_and_suspects_is_one_statement_for_all_queues(
     wire: Wire, transactions: Transactions, sessions: Sessions
 ) -> None:
-    pipelines = [pipeline(queue) for queue in (PROBE, PUBLISH, ERRAND, PARCEL)]
-    metrics = Metrics([], version="1")
+    assignments = [Assignment(pipeline(queue)) for queue in (PROBE, PUBLISH, ERRAND, PARCEL)]
     with sessions.begin() as session:
         fleet.beat(session, this_worker("me", []), ttl=LEASE)
     reaper = Reaper(
-        pipelines, worker="me", transactions=transactions, stall_timeout=LEASE, ttl=LEASE,
-        became_ready=lambda _queue: None, metrics=metrics,
-    )  # fmt: skip
-    suspects = Suspects(
-        [Assignment(p) for p in pipelines], ["true"], worker="me", transactions=transactions,
-        grace=LEASE, metrics=metrics,
+        assignments, worker="me", transactions=transactions, stall_timeout=LEASE, ttl=LEASE,
+        became_ready=lambda _queue: None, attend=lambda _queues: None,
+        metrics=Metrics([], version="1"),
     )  # fmt: skip
 
-    (reaps,), (looks,) = wire.sent(reaper._reap_all), wire.sent(suspects._waiting)
+    (look,) = wire.sent(reaper._reap_all)
 
-    assert (len(reaps), len(looks)) == (2, 2)
+    assert len(look) == 2
 
 
 def test_a_batch_is_settled_and_the_next_one_claimed_in_one_round_trip(

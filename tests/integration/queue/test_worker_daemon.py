@@ -424,8 +424,8 @@ def test_a_worker_that_hears_no_answer_to_every_third_turn_loses_and_doubles_not
 ) -> None:
     take, turns = Turns.take, count(1)
 
-    def deaf(self: Turns, *what: Any) -> Turned:
-        turned = take(self, *what)
+    def deaf(self: Turns, *what: Any, **how: Any) -> Turned:
+        turned = take(self, *what, **how)
         if next(turns) % 3 == 0:
             self.close()
             raise OperationalError("turn", None, psycopg2.OperationalError("the answer was lost"))

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from backend.db import Sessions, make_sessions
 from backend.queue.claiming import fixed_lanes
 from backend.queue.lifecycle import Queue
-from backend.queue.pipeline import Done, Pipeline, Step
+from backend.queue.pipeline import Done, Pipeline, Snooze, Step
 from backend.queue.turn import Turns
 from tests.integration.queue.ledger import Rows, ago, eventually
 from tests.integration.queue.probe_workload import ERRAND, PARCEL
@@ -130,6 +130,21 @@ def test_an_empty_claim_from_some_of_the_lanes_says_nothing_of_the_others(
         assert rows.row(free, ERRAND).status == "closed"
 
 
+def test_a_row_that_a_turn_settles_and_that_is_soon_due_again_is_not_forgotten(
+    rows: Rows, make: Make
+) -> None:
+    """The same statement claims, and sees it as it was before."""
+    producer = make(run=lambda _lease, _tools: Snooze(timedelta(seconds=3), "not yet"))
+    rows.one(PARCEL)
+    producer._turn()
+    producer._crew.start()
+    eventually(lambda: producer._crew.finished)
+    producer._turn()
+    with producer._crew.changed:
+        assert producer._due is not None
+        assert producer._due - time.monotonic() < 3
+
+
 def test_an_idle_worker_finds_the_first_row_of_a_fair_queue_at_once(rows: Rows, make: Make) -> None:
     producer = make(ERRAND)
     producer._turn()
@@ -163,6 +178,7 @@ def test_a_row_behind_the_mark_of_a_lane_is_found_however_many_lanes_there_are(
             producer._front = Front()  # a moment later
         producer._front._rested = 0.0
         producer._turn()
+        producer._crew.start()
         eventually(lambda: not producer._crew.in_flight)
         if n == 3:
             late = [rows.one(ERRAND, fairness_key=k, available_at=ago("1 hour")) for k in "ab"]

@@ -22,7 +22,7 @@ from backend.queue.pipeline import Done, Pipeline, Step
 from tests.conftest import REPOSITORY
 from tests.integration.queue.ledger import Rows, eventually
 from tests.integration.queue.probe_workload import PROBE
-from workers import suspects
+from workers import reaping, suspects
 from workers.assignment import Assignment, Policy
 from workers.daemon import Daemon
 
@@ -32,7 +32,7 @@ Start = Callable[..., Daemon]
 @pytest.fixture
 def command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr(suspects, "EVERY", 0.05)
+    monkeypatch.setattr(reaping, "EVERY", 0.05)
     return [sys.executable, "-m", "tests.integration.queue.lone_worker", database_url]
 
 
@@ -185,7 +185,7 @@ def test_a_process_that_cannot_hand_its_row_back_convicts_nobody(
 def test_a_suspect_that_somebody_has_locked_is_no_reason_to_start_one_process_after_the_other(
     rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suspects, "EVERY", 60.0)
+    monkeypatch.setattr(reaping, "EVERY", 60.0)
     suspect = rows.one(stalls=2)
     daemon = start()
     with rows.sessions.begin() as session:
