@@ -13,7 +13,7 @@ is prepared. That is noticed, and from then on statements are sent as they are.
 import hashlib
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -22,6 +22,8 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
+
+from backend import driver
 
 LIMIT: Final = timedelta(seconds=30)
 """How long one statement may take."""
@@ -63,8 +65,15 @@ class Statement:
 class Autocommit:
     """Runs statements on connections of ``engine``'s pool; for any number of threads."""
 
-    def __init__(self, engine: Engine, limit: timedelta = LIMIT) -> None:
+    def __init__(self, engine: Engine, limit: timedelta = LIMIT, *, keep: int = 0) -> None:
+        """``keep`` is how many connections stay out of the pool between two statements.
+
+        To take one out and put it back is a good part of what a statement costs here. The pool
+        counts them as in use: leave it enough for sessions.
+        """
         self._engine = engine
+        self._keep = keep
+        self._kept: list[PoolProxiedConnection] = []
         milliseconds = int(limit.total_seconds() * 1000)
         self._limit = f"SET LOCAL statement_timeout = {milliseconds}; "
         self._plain = False
@@ -116,17 +125,37 @@ class Autocommit:
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        link = self._engine.raw_connection()
+        link = self._take()
         try:
-            driver: Any = link.driver_connection
-            driver.autocommit = True  # a word to the driver alone, not to the server
             yield link
-            driver.autocommit = False
+            self._give_back(link)
         except BaseException:
             link.invalidate()  # in whatever state it is, nobody else gets it
-            raise
-        finally:
             link.close()
+            raise
+
+    def _take(self) -> PoolProxiedConnection:
+        with suppress(IndexError):
+            link = self._kept.pop()
+            if _driver(link).trusted:
+                return link
+            link.invalidate()
+        link = self._engine.raw_connection()
+        _driver(link).autocommit = True  # a word to the driver alone, not to the server
+        return link
+
+    def _give_back(self, link: PoolProxiedConnection) -> None:
+        if len(self._kept) < self._keep:
+            _driver(link).rollback()  # there is nothing: it notes when it was used
+            self._kept.append(link)
+        else:
+            _driver(link).autocommit = False
+            link.close()
+
+
+def _driver(link: PoolProxiedConnection) -> driver.Connection:
+    assert isinstance(link.driver_connection, driver.Connection)
+    return link.driver_connection
 
 
 def _message(statement: Statement, link: PoolProxiedConnection, params: Mapping[str, Any]) -> str:

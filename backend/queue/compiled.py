@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.dialects.postgresql import psycopg2
-from sqlalchemy.sql.dml import ReturningUpdate, Update
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate, Update
 
 from backend.autocommit import Statement
 
 Query = Select[Any] | CompoundSelect[*tuple[Any, ...]]
+Written = ReturningInsert[Any] | ReturningUpdate[Any] | Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Compiled:
     constants: dict[str, Any]
 
 
-def compiled(query: Query | ReturningUpdate[Any] | Update, *, kind: str) -> Compiled:
+def compiled(query: Query | Written, *, kind: str) -> Compiled:
     """``query`` in psycopg2's words; ``kind`` stands in its name."""
     dialect = psycopg2.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's
     found = query.compile(dialect=dialect)

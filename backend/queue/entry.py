@@ -1,7 +1,8 @@
 """How rows enter a queue: in the caller's transaction, which makes them ready with its own rows.
 
-Nothing is committed here. After the commit, :meth:`backend.queue.wake.Notifier.ready` tells idle
-workers; without it they find the rows when they next look.
+Nothing is committed here, unless the caller has no transaction and says so. After the commit,
+:meth:`backend.queue.wake.Notifier.ready` tells idle workers; without it they find the rows when
+they next look.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,12 +27,14 @@ from sqlalchemy import (
     literal,
     select,
 )
+from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
+from backend.autocommit import Autocommit
 from backend.queue.claimable import Claimable, Partitioned
-from backend.queue.compiled import element
+from backend.queue.compiled import Compiled, compiled, element
 from backend.queue.lifecycle import Queue
 
 PRIORITIES: Final = range(1, 11)
@@ -43,11 +46,12 @@ NAMED: Final = {"partition": "queue", "delay": "available_at"}
 Entry = ReturningInsert[int]
 
 
-def enqueue(session: Session | Connection, queue: Queue, /, **columns: Any) -> int:
+def enqueue(session: Session | Connection | Autocommit, queue: Queue, /, **columns: Any) -> int:
     """Insert one row that is ready, with the queue's own ``max_attempts``; answers its id.
 
     Args:
-        session: its transaction holds the row.
+        session: its transaction holds the row; by an ``Autocommit`` it is committed at once, which
+            costs a fraction of a session of its own.
         queue: where the row enters.
         columns: the domain's own; ``priority`` (1 to 10, 10 most urgent, by default 5); of a
             partitioned queue ``partition`` (may be left out where there is only one); of a fair
@@ -63,7 +67,15 @@ def enqueue(session: Session | Connection, queue: Queue, /, **columns: Any) -> i
     for name, fits, rule in _rules(queue, names):
         if not fits(columns[name]):
             raise _unfit(queue, name, rule, columns[name])
-    return _connection(session).execute(statement, _given(columns)).scalar_one()
+    if not isinstance(session, Autocommit):
+        return _connection(session).execute(statement, _given(columns)).scalar_one()
+    alone = _alone(queue, names)
+    values = {
+        name: columns[name] if process is None else process(columns[name])
+        for name, process in _processors(queue, names)
+    }
+    ((row_id,),) = session.rows(alone.statement, alone.constants | _given(values))
+    return int(row_id)
 
 
 def enqueue_many(
@@ -198,8 +210,25 @@ def _row(
 
 @cache
 def _one(queue: Queue, names: tuple[str, ...]) -> Entry:
-    row = _row(queue, names, lambda name: bindparam(f"given_{name}", type_=_type(queue, name)))
+    def value(name: str) -> ColumnElement[Any]:
+        type_ = _type(queue, name)
+        return cast(bindparam(f"given_{name}", type_=type_), type_)
+
+    row = _row(queue, names, value)
     return insert(queue.rows).values(row).returning(queue.rows.c.id)
+
+
+@cache
+def _alone(queue: Queue, names: tuple[str, ...]) -> Compiled:
+    return compiled(_one(queue, names), kind="enqueue")
+
+
+@cache
+def _processors(
+    queue: Queue, names: tuple[str, ...]
+) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    dialect = psycopg2.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's
+    return [(name, _processor(_type(queue, name), dialect)) for name in names]
 
 
 @cache

@@ -5,7 +5,8 @@ from typing import Final
 
 from psycopg2.extras import execute_values
 
-from backend.db import make_engine, make_sessions, single
+from backend.autocommit import Autocommit
+from backend.db import make_engine
 from backend.queue.entry import enqueue, enqueue_many
 from backend.queue.wake import Notifier
 from tests.benchmark.contestants import NotExact
@@ -45,12 +46,11 @@ def ours_single(server: Server, rows: int) -> Values:
     """The engine's entry, each row a transaction by itself, and a hint to workers."""
     with server.migrated() as database:
         engine = make_engine(database.url)
-        sessions = make_sessions(engine)
+        alone = Autocommit(engine, keep=1)
         notifier = Notifier(engine)
         began = time.monotonic()
         for _ in range(rows):
-            with single(sessions) as session, session.begin():
-                enqueue(session, BENCH, fairness_key=KEY)
+            enqueue(alone, BENCH, fairness_key=KEY)
             notifier.ready(BENCH.name)
         values = _rate(database, rows, began)
         notifier.close()

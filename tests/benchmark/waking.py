@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from backend.db import make_engine, make_sessions, single
+from backend.autocommit import Autocommit
+from backend.db import make_engine
 from backend.queue.entry import enqueue
 from backend.queue.wake import Notifier
 from tests.benchmark import processor
@@ -45,12 +46,11 @@ def ours_pickup(server: Server, times: int) -> list[float]:
     """The real worker; the engine's entry, and its notifier after each commit; milliseconds."""
     with server.migrated() as database:
         engine = make_engine(database.url)
-        sessions = make_sessions(engine)
+        alone = Autocommit(engine, keep=1)
         notifier = Notifier(engine)
 
         def put() -> None:
-            with single(sessions) as session, session.begin():
-                enqueue(session, BENCH, fairness_key=KEY)
+            enqueue(alone, BENCH, fairness_key=KEY)
             notifier.ready(BENCH.name)
 
         with Crew("worker", [database.url, "--tell"]) as crew:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.queue.compiled import element
 from backend.queue.entry import enqueue, enqueue_many
@@ -69,6 +70,22 @@ def test_whatever_a_text_says_arrives_as_it_was(rows: Rows, sessions: Sessions) 
         ids.append(enqueue(session, PARCEL, payload=AWKWARD[-1]))
 
     assert [rows.row(row_id, PARCEL).payload for row_id in ids] == [*AWKWARD, AWKWARD[-1]]
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_a_row_that_enters_alone_is_committed_at_once(
+    rows: Rows, engine: Engine, text: str
+) -> None:
+    alone = Autocommit(engine)
+    given = {"payload": text, "priority": 9, "delay": timedelta(hours=1)}
+    ids = [enqueue(alone, PARCEL, **given) for _ in range(2)]
+
+    first, second = (rows.row(row_id, PARCEL) for row_id in ids)
+    assert first.id != second.id
+    assert (first.payload, first.priority, first.status) == (text, 9, PARCEL.ready)
+    assert first.available_at - first.created_at == timedelta(hours=1)
+    with pytest.raises(ValueError, match="priority"):
+        enqueue(alone, PARCEL, priority=11)
 
 
 @pytest.mark.parametrize(
