@@ -9,9 +9,9 @@ starts is gone before the next row. What the step needs of its own (modules, com
 made ready here, once, by a rehearsal on bytes of our own.
 
 Frames in both directions: four bytes of length (big-endian), then JSON. The first frame out says
-what confines this process. A task is
-``{"target": "module:function", "snapshot": {...}, "seconds": hard limit, "scratch": folder,
-"rehearse": "module:function" or null}``.
+what confines this process. A task is two documents with a line feed between them: the step's,
+``{"target": "module:function", "seconds": hard limit, "rehearse": "module:function" or null}``,
+and the row's, ``{"snapshot": {...}, "scratch": folder}``, which only the fork reads.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import IO, Any, BinaryIO, Final, NoReturn
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Final, NoReturn
 
 from backend.queue.confinement import (
     MAX_OPEN_FILES,
@@ -53,34 +53,29 @@ TOO_LONG: Final = f"the step's answer is longer than {MAX_ANSWER} bytes"
 PRINTED: Final = 4096  # bytes of what a fork printed last, searched for the cause of its death
 
 
-def soft_limit(seconds: float) -> None:
-    """Raise SoftLimit inside the step shortly before the parent would kill us."""
-
-    def expired(_signal: int, _frame: Any) -> NoReturn:
-        raise SoftLimit(f"soft limit of {seconds:g} s")
-
-    signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def _expired(_signal: int, _frame: Any) -> NoReturn:
+    """Told to the step itself shortly before we would be killed."""
+    raise SoftLimit
 
 
-def answer(task: dict[str, Any]) -> dict[str, Any]:
-    """Run the task's function on its snapshot and shape what came of it.
+def answer(work: "Work", row: dict[str, Any]) -> dict[str, Any]:
+    """Run the step's function on the row's snapshot and shape what came of it.
 
     Raises:
         MemoryError: a limit was reached; so does an OSError with EFBIG.
     """
-    tempfile.tempdir = task["scratch"]
-    allow_processor_time(task["seconds"])
+    tempfile.tempdir = row["scratch"]
+    allow_processor_time(work.seconds)
     try:
-        os.chdir(task["scratch"])
-        soft_limit(task["seconds"] * SOFT)
-        return {"ok": function_of(task["target"])(task["snapshot"])}
+        os.chdir(row["scratch"])
+        signal.setitimer(signal.ITIMER_REAL, work.seconds * SOFT)
+        return {"ok": work.function(row["snapshot"])}
     except Permanent as error:
         return {"permanent": error.detail}
     except Transient as error:
         return {"transient": error.detail}
-    except SoftLimit as limit:
-        return {"timeout": f"{limit} {_own_peak()}"}
+    except SoftLimit:
+        return {"timeout": f"soft limit of {work.seconds * SOFT:g} s {_own_peak()}"}
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.EFBIG:
             raise
@@ -102,79 +97,119 @@ def _own_peak() -> str:
     return of_peak(peak, resource.getrlimit(resource.RLIMIT_AS)[0])
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a step asks of each fork: a function for at most so many seconds."""
+
+    function: Callable[..., Any]
+    seconds: float
+
+
 class Zygote:
     """Answers one task after the other, each in a fork of its own.
 
+    It does little itself: what it touches between two forks is copied page by page.
+
     Args:
         memory: the address-space limit in bytes that holds for each fork.
-        sweep: kills every process that a fork may have left.
+        alone: it is the first process of its own process space, and all in it end with it.
     """
 
-    def __init__(self, memory: int, sweep: Callable[[], None]) -> None:
+    def __init__(self, memory: int, *, alone: bool) -> None:
         self._memory = memory
-        self._sweep = sweep
-        self._prepared: set[str] = set()
+        self._alone = alone
+        self._sweep = sweep_space if alone else sweep_children
+        self._known: dict[bytes, Work] = {}
+        self._library = library_descriptors()
 
     def serve(self, tasks: BinaryIO, answers: BinaryIO) -> None:
         """Until the parent closes the pipe."""
         while length := tasks.read(LENGTH.size):
-            task = json.loads(tasks.read(*LENGTH.unpack(length)))
-            self._prepare(task)
+            step, _, row = tasks.read(*LENGTH.unpack(length)).partition(b"\n")
+            work = self._known.get(step) or self._prepared(step)
             try:
-                printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _forked
+                printed = open_printed()
             except OSError as error:  # a full disk is not the row's doing
                 full = f"no room for a step's output: {error.strerror}"
                 send(answers, json.dumps({"transient": full}).encode())
             else:
-                send(answers, self._forked(task, printed))
+                send(answers, self._forked(work, row, printed))
 
-    def _prepare(self, task: dict[str, Any]) -> None:
+    def _prepared(self, step: bytes) -> Work:
         """Have ready what each fork would have to make anew; the step's code is ours."""
-        if task["target"] in self._prepared:
-            return
-        function_of(task["target"])
-        if task["rehearse"]:
-            function_of(task["rehearse"])()
-        self._prepared.add(task["target"])
+        told = json.loads(step)
+        work = Work(function_of(told["target"]), told["seconds"])
+        if told["rehearse"]:
+            function_of(told["rehearse"])()
+        self._known[step] = work
         gc.collect()
         gc.freeze()  # a fork that collected what it inherited would copy every page of it
+        return work
 
-    def _forked(self, task: dict[str, Any], printed: IO[bytes]) -> bytes:
+    def _forked(self, work: Work, row: bytes, printed: int) -> bytes:
         """What a fork answers; nothing that it started, or left in memory, stays."""
         began = time.monotonic()
         ours, theirs = os.pipe()
-        with printed, os.fdopen(ours, "rb") as pipe:
+        try:
             pid = os.fork()
             if pid == 0:
-                _be_the_fork(task, theirs, printed.fileno())
+                self._be_the_fork(work, row, theirs, printed)
             os.close(theirs)
             try:
-                said = _collect(pipe, pid, began + task["seconds"])
+                said = _collect(ours, pid, began + work.seconds)
             finally:
-                ending = self._end(pid, began)
+                status, usage = self._end(pid)
             if said:
                 return said
+            seconds = time.monotonic() - began
+            ending = Ending.of(status, usage, seconds=seconds, memory=self._memory)
             if said is None:
-                end = {"timeout": ending.at_hard_limit(task["seconds"])}
+                end = {"timeout": ending.at_hard_limit(work.seconds)}
             else:
-                printed.seek(max(0, printed.seek(0, os.SEEK_END) - PRINTED))
-                end = {"died": ending.cause(printed.read())}
-        return json.dumps(end).encode()
+                end = {"died": ending.cause(_last(printed))}
+            return json.dumps(end).encode()
+        finally:
+            os.close(ours)
+            os.close(printed)
 
-    def _end(self, pid: int, began: float) -> Ending:
-        """Kill the fork and all it started, also what left its session."""
+    def _end(self, pid: int) -> tuple[int, resource.struct_rusage]:
+        """Kill the fork and all it started, also what left its session; what wait4(2) gives."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)  # it may not have its session yet
         _, status, usage = os.wait4(pid, 0)
-        seconds = time.monotonic() - began
         with contextlib.suppress(ChildProcessError):
             while True:  # orphans come to us; those of an orphan, once it is dead
                 os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # is there any?
                 self._sweep()
                 os.waitpid(-1, 0)
-        return Ending.of(status, usage, seconds=seconds, memory=self._memory)
+        return status, usage
+
+    def _be_the_fork(self, work: Work, row: bytes, pipe: int, printed: int) -> NoReturn:
+        """Answer ``row`` into ``pipe`` and end, without any of the parent's own pipes."""
+        code = 1
+        try:
+            os.setsid()
+            if not self._alone:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                die_with_parent()
+            # Whatever a library prints must not be taken for an answer.
+            os.dup2(printed, 1)
+            os.dup2(printed, 2)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            _close_all_but({pipe, *self._library})
+            said = json.dumps(answer(work, json.loads(row.decode()))).encode()
+            frame = memoryview(LENGTH.pack(len(said)) + said)
+            while frame:
+                frame = frame[os.write(pipe, frame) :]
+            code = 0
+        except SystemExit as exited:
+            code = exited.code if isinstance(exited.code, int) else 1
+        except BaseException:  # noqa: BLE001 - its last line names the cause
+            traceback.print_exc()
+        finally:
+            os._exit(code)
 
 
 def sweep_space() -> None:
@@ -194,30 +229,6 @@ def send(answers: BinaryIO, said: bytes) -> None:
     answers.flush()
 
 
-def _be_the_fork(task: dict[str, Any], pipe: int, printed: int) -> NoReturn:
-    """Answer ``task`` into ``pipe`` and end, without any of the parent's own pipes."""
-    code = 1
-    try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.setsid()
-        die_with_parent()
-        # Whatever a library prints must not be taken for an answer.
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        _close_all_but({pipe, *library_descriptors()})
-        said = json.dumps(answer(task)).encode()
-        with os.fdopen(pipe, "wb") as out:
-            send(out, said)
-        code = 0
-    except SystemExit as exited:
-        code = exited.code if isinstance(exited.code, int) else 1
-    except BaseException:  # noqa: BLE001 - its last line names the cause
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
 def _close_all_but(kept: set[int]) -> None:
     first = 3
     for descriptor in sorted(kept):
@@ -226,46 +237,52 @@ def _close_all_but(kept: set[int]) -> None:
     os.closerange(first, MAX_OPEN_FILES)
 
 
-def _collect(pipe: BinaryIO, pid: int, deadline: float) -> bytes | None:
+def open_printed() -> int:
+    """A file for what one fork prints, which is gone once it is closed."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("printed")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _last(printed: int) -> bytes:
+    os.lseek(printed, max(0, os.lseek(printed, 0, os.SEEK_END) - PRINTED), os.SEEK_SET)
+    return os.read(printed, PRINTED)
+
+
+def _collect(pipe: int, pid: int, deadline: float) -> bytes | None:
     """The one frame that a fork sends; empty where it ended without, None past ``deadline``.
 
     What the fork started may hold its pipe: its end is told by the process, not by the pipe alone.
     """
-    with _end_of(pid) as end:
-        return _frame(pipe, end, deadline)
-
-
-@contextlib.contextmanager
-def _end_of(pid: int) -> Iterator[list[int]]:
-    """Descriptors that can be read once the process has ended; none where there is no such."""
     try:
-        opened = [os.pidfd_open(pid)]
+        end = [os.pidfd_open(pid)]
     except (AttributeError, OSError):  # another system, an older Linux
-        opened = []
+        end = []
     try:
-        yield opened
+        return _frame(pipe, end, deadline)
     finally:
-        for descriptor in opened:
+        for descriptor in end:
             os.close(descriptor)
 
 
-def _frame(pipe: BinaryIO, end: list[int], deadline: float) -> bytes | None:
-    got, expected, answers = bytearray(), LENGTH.size, pipe.fileno()
+def _frame(pipe: int, end: list[int], deadline: float) -> bytes | None:
+    got, expected = bytearray(), LENGTH.size
     while len(got) < expected:
-        ready, _, _ = select.select([answers, *end], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([pipe, *end], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             return None
-        if answers not in ready:
+        if pipe not in ready:
             return b""
-        chunk = os.read(answers, min(CHUNK, expected - len(got)))
+        chunk = os.read(pipe, CHUNK)
         if not chunk:
             return b""
         got += chunk
-        if expected == LENGTH.size == len(got):
-            expected += LENGTH.unpack(got)[0]
+        if expected == LENGTH.size <= len(got):
+            expected += LENGTH.unpack_from(got)[0]
             if expected > MAX_ANSWER:
                 return json.dumps({"permanent": TOO_LONG}).encode()
-    return bytes(got[LENGTH.size :])
+    return bytes(got[LENGTH.size : expected])
 
 
 def _told_to_end(_signal: int, _frame: Any) -> NoReturn:
@@ -275,10 +292,11 @@ def _told_to_end(_signal: int, _frame: Any) -> NoReturn:
 def main() -> None:
     memory = int(sys.argv[1])
     confinement: Confinement = confine(memory=memory)
-    signal.signal(signal.SIGTERM, _told_to_end)
-    adopt_orphans()
+    signal.signal(signal.SIGALRM, _expired)  # for the forks; here rather than in each
+    if not confinement.own_processes:  # else who waits for it is told, and kills it
+        signal.signal(signal.SIGTERM, _told_to_end)
+        adopt_orphans()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     send(answers, json.dumps(asdict(confinement)).encode())
-    sweep = sweep_space if confinement.own_processes else sweep_children
-    Zygote(memory, sweep).serve(sys.stdin.buffer, answers)
+    Zygote(memory, alone=confinement.own_processes).serve(sys.stdin.buffer, answers)

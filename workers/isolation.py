@@ -82,7 +82,7 @@ class Children:
                 return instead
             with self._child(step.memory, fresh=fresh) as child:
                 child.give(folder)
-                out = child.ask(step, snapshot.model_dump(mode="json"), folder, watch)
+                out = child.ask(step, snapshot.model_dump_json(), folder, watch)
         return Done(_result(step, _read(out)))
 
     @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import signal
 import struct
 import subprocess
@@ -25,6 +26,7 @@ BACKSTOP: Final = 5.0  # seconds past a step's hard limit, which the child itsel
 STARTING: Final = 30.0  # seconds until a new child must have said what confines it
 ENDING: Final = 2.0  # seconds a child may take to end what it started, before it is killed itself
 LENGTH: Final = struct.Struct(">I")
+PAGE: Final = resource.getpagesize()
 
 Watch: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 """``with watch(stop)``: ``stop()`` is called when the row is lost, and never after the block."""
@@ -48,11 +50,19 @@ class KeptChild:
             cwd="/",
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
             start_new_session=True,
+            bufsize=0,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         assert self._process.stderr is not None
+        self._tasks, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._tasks, False)
         self._errors = _Capped(self._process.stderr, MAX_STDERR)
-        with _deadline(STARTING, self._kill_group):
-            said = self._receive()
+        try:
+            said = self._receive(time.monotonic() + STARTING)
+        except TimeoutError:
+            self._kill_group()
+            said = None
         if said is None:
             cause = self._reap(time.monotonic()).cause(self._errors.bytes)
             self.kill()
@@ -67,24 +77,27 @@ class KeptChild:
     def rss(self) -> int:
         """Resident memory of the process that is kept, in bytes; 0 where it cannot be read."""
         try:
-            pages = Path(f"/proc/{self.confinement.pid}/statm").read_text().split()[1]
+            statm = os.open(f"/proc/{self.confinement.pid}/statm", os.O_RDONLY)
         except OSError:
             return 0
-        return int(pages) * resource.getpagesize()
+        try:
+            return int(os.read(statm, 256).split()[1]) * PAGE
+        except OSError:
+            return 0
+        finally:
+            os.close(statm)
 
     def give(self, folder: Path) -> None:
         """Let ``folder`` and what is in it belong to the child's own user, where it has one."""
         if self.confinement.own_uid:
-            uid = self.confinement.uid
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, uid, uid, follow_symlinks=False)
+            _give(folder, self.confinement.uid)
 
-    def ask(self, step: Step, snapshot: object, scratch: Path, watch: Watch) -> bytes:
+    def ask(self, step: Step, snapshot: str, scratch: Path, watch: Watch) -> bytes:
         """The child's answer, at most :data:`MAX_ANSWER` bytes of it.
 
         Args:
             step: what to run; its hard limit counts from here.
-            snapshot: the step's input, as JSON values.
+            snapshot: the step's input, as JSON.
             scratch: the row's own folder.
             watch: told how to stop the child while it works on this row.
 
@@ -93,45 +106,68 @@ class KeptChild:
         """
         self.tasks += 1
         seconds = step.timeout.total_seconds()
-        task = {
+        told = {
             "target": _named(step.run),
             "rehearse": _named(step.rehearse) if step.rehearse else None,
-            "snapshot": snapshot,
             "seconds": seconds,
-            "scratch": str(scratch),
         }
-        began = time.monotonic()
-        with watch(self._stop), _deadline(seconds + BACKSTOP, self._kill_group) as passed:
-            out = self._exchange(json.dumps(task).encode())
+        row = f'{{"scratch": {json.dumps(str(scratch))}, "snapshot": {snapshot}}}'
+        task = f"{json.dumps(told)}\n{row}".encode()
+        began, late = time.monotonic(), False
+        with watch(self._stop):
+            try:
+                out = self._exchange(task, began + seconds + BACKSTOP)
+            except TimeoutError:
+                self._kill_group()
+                out, late = None, True
         if out is not None:
             return out
         ending = self._reap(began)
         self._errors.join()
-        if passed.is_set():
+        if late:
             raise TimedOut(ending.at_hard_limit(seconds))
         raise Died(f"child {ending.cause(self._errors.bytes)}")
 
-    def _exchange(self, task: bytes) -> bytes | None:
-        """None where the child ended, or was killed, before it answered."""
-        assert self._process.stdin is not None
+    def _exchange(self, task: bytes, until: float) -> bytes | None:
+        """None where the child ended, or was killed, before it answered.
+
+        Raises:
+            TimeoutError: by ``until``, of the monotonic clock, it did neither.
+        """
         try:
-            self._process.stdin.write(LENGTH.pack(len(task)) + task)
-            self._process.stdin.flush()
-            return self._receive()
+            self._send(LENGTH.pack(len(task)) + task, until)
+            return self._receive(until)
         except (BrokenPipeError, ConnectionResetError):
             return None
 
-    def _receive(self) -> bytes | None:
-        stdout = self._process.stdout
-        assert stdout is not None
-        head = stdout.read(LENGTH.size)
+    def _send(self, frame: bytes, until: float) -> None:
+        rest = memoryview(frame)
+        while rest:
+            try:
+                rest = rest[os.write(self._tasks, rest) :]
+            except BlockingIOError:
+                _wait(self._tasks, select.POLLOUT, until)
+
+    def _receive(self, until: float) -> bytes | None:
+        head = self._read(LENGTH.size, until)
         if len(head) < LENGTH.size:
             return None
         (length,) = LENGTH.unpack(head)
         if length > MAX_ANSWER:
             raise Permanent(f"the step's answer is longer than {MAX_ANSWER} bytes")
-        body = stdout.read(length)
+        body = self._read(length, until)
         return body if len(body) == length else None
+
+    def _read(self, size: int, until: float) -> bytes:
+        """Fewer than ``size`` bytes only where it closed its end."""
+        got = b""
+        while len(got) < size:
+            _wait(self._answers, select.POLLIN, until)
+            part = os.read(self._answers, size - len(got))
+            if not part:
+                break
+            got += part
+        return got
 
     def _stop(self) -> None:
         """Ask it to end all that it started, and then itself; only while it is not reaped."""
@@ -163,24 +199,37 @@ class KeptChild:
         self._errors.join()
 
 
+def _give(path: Path | str, uid: int) -> None:
+    """Nobody but us knows of the folder yet: no link in it is a stranger's."""
+    os.chown(path, uid, uid, follow_symlinks=False)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _give(entry.path, uid)
+            else:
+                os.chown(entry.path, uid, uid, follow_symlinks=False)
+
+
+def _wait(descriptor: int, event: int, until: float) -> None:
+    """Until it is ready. No thread has to watch the clock for that."""
+    ready = select.poll()
+    ready.register(descriptor, event)
+    if not ready.poll(max(0.0, until - time.monotonic()) * 1000):
+        raise TimeoutError
+
+
 def _named(function: Callable[..., object]) -> str:
     """As the child imports it."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float, expire: Callable[[], None]) -> Iterator[threading.Event]:
-    """Call ``expire`` after ``seconds`` unless the block has ended; the event says whether."""
-    passed = threading.Event()
-
-    def fire() -> None:
-        passed.set()
-        expire()
-
-    timer = threading.Timer(seconds, fire)
+def _deadline(seconds: float, expire: Callable[[], None]) -> Iterator[None]:
+    """Call ``expire`` after ``seconds`` unless the block has ended."""
+    timer = threading.Timer(seconds, expire)
     timer.start()
     try:
-        yield passed
+        yield
     finally:
         timer.cancel()
         timer.join()

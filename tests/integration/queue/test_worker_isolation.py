@@ -240,6 +240,14 @@ def test_an_answer_that_is_too_long_is_refused_and_the_next_row_is_served(
     assert evaluate(children, answering("'alive'")) == "alive"
 
 
+def test_an_input_and_an_answer_that_no_pipe_holds_at_once_arrive_whole(
+    children: Children,
+) -> None:
+    long = "x" * 2**20
+
+    assert evaluate(children, answering(repr(long))) == long
+
+
 DESCRIPTORS = (
     "(lambda os: [(lambda f: os.readlink(f) if os.path.islink(f) else 'listing')"
     "(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd')])(__import__('os'))"

@@ -4,7 +4,7 @@ Plain dataclasses, not pydantic models: a child process is started for every tar
 alone would double its start-up. ``pydantic.TypeAdapter(Inspection)`` reads the JSON back.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MEBIBYTE = 1024 * 1024
@@ -115,7 +115,13 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: only strings, numbers, booleans, None, lists and objects."""
-        return asdict(self)
+        return {
+            **vars(self),
+            "licence_files": [vars(file) for file in self.licence_files],
+            "components": [vars(component) for component in self.components],
+            "suppression_files": list(self.suppression_files),
+            "notices": [vars(notice) for notice in self.notices],
+        }
 
 
 def printable(text: str, *, limit: int = 1000) -> str:

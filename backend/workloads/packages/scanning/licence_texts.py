@@ -5,10 +5,10 @@ is, and little else is in the file: an added condition makes it another licence.
 family cannot tell "only" from "or later"; the stricter identifier is given.
 """
 
-import re
 from dataclasses import dataclass
 
-_NOT_A_WORD = re.compile(r"[^a-z0-9]+")
+_WORDS = bytes(ord(c) if c.isalnum() else ord(" ") for c in map(chr, range(128))).ljust(256)
+"""What is no letter or digit of ASCII is a space."""
 _SHORT = 300  # words; the long licences speak of additional terms themselves
 _ADDED_CONDITIONS = (
     "additional terms", "additional restriction", "additional condition", "additional permission",
@@ -127,7 +127,7 @@ _RULES = (
 
 def identify(text: str) -> str | None:
     """The SPDX identifier of a licence text, or None when it is not surely one known licence."""
-    words = _NOT_A_WORD.sub(" ", text.lower()).split()
+    words = text.lower().encode("ascii", "replace").translate(_WORDS).decode().split()
     flat = " ".join(words)
     if "commons clause" in flat:
         return None
@@ -138,7 +138,7 @@ def identify(text: str) -> str | None:
 def _matches(rule: _Rule, flat: str, words: int) -> bool:
     return (
         words <= rule.words + rule.slack
-        and not (rule.words < _SHORT and any(phrase in flat for phrase in _ADDED_CONDITIONS))
         and all(phrase in flat for phrase in rule.phrases)
+        and not (rule.words < _SHORT and any(phrase in flat for phrase in _ADDED_CONDITIONS))
         and not any(phrase in flat for phrase in rule.without)
     )

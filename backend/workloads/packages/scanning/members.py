@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeAlias, cast
 
 from backend.workloads.packages.scanning.gzip_stream import GzipStream
 from backend.workloads.packages.scanning.inspection import InspectionError, Limits, printable
@@ -66,8 +66,12 @@ class _StrictHeader(tarfile.TarInfo):
         return header
 
 
-def walk(path: Path, limits: Limits) -> Iterator[tuple[Member, GzipStream]]:
-    """Every member in archive order, with the stream whose counters tell the cost so far.
+Members: TypeAlias = Iterator[tuple[Member, GzipStream]]
+"""In archive order, with the stream whose counters tell the cost so far."""
+
+
+def walk(path: Path, limits: Limits) -> Members:
+    """Every member.
 
     Raises:
         InspectionError: the archive is broken, over a limit, or holds a member that no package
@@ -95,7 +99,7 @@ def _open(stream: GzipStream) -> tarfile.TarFile:
         raise InspectionError("not-tar", "the archive is empty or not a tar archive") from None
 
 
-def _walk(stream: GzipStream, limits: Limits) -> Iterator[tuple[Member, GzipStream]]:
+def _walk(stream: GzipStream, limits: Limits) -> Members:
     with _open(stream) as archive:
         count = 0
         while (header := archive.next()) is not None:
@@ -103,7 +107,7 @@ def _walk(stream: GzipStream, limits: Limits) -> Iterator[tuple[Member, GzipStre
             archive.members.clear()  # type: ignore[attr-defined] # typeshed leaves it out
             count += 1
             if count > limits.members:
-                raise InspectionError("too-many-members", f"more than {limits.members} members")
+                raise too_many(limits)
             yield _member(archive, header, limits), stream
         if count == 0:
             raise InspectionError("not-tar", "the archive has no members")
@@ -120,7 +124,7 @@ def _expect_only_zeros(archive: tarfile.TarFile, stream: GzipStream) -> None:
 
 
 def _member(archive: tarfile.TarFile, header: tarfile.TarInfo, limits: Limits) -> Member:
-    path = _package_path(header.name, limits)
+    path = package_path(header.name, limits)
     _refuse_ambiguous(archive, header)
     if header.issym() or header.islnk():
         return Member(path, header.name, "link", _nothing)
@@ -130,6 +134,10 @@ def _member(archive: tarfile.TarFile, header: tarfile.TarInfo, limits: Limits) -
         raise InspectionError("unsafe-member", f"{printable(header.name)!r} is a device or FIFO")
     content = archive.extractfile(header)
     return Member(path, header.name, "file", content.read if content else _nothing)
+
+
+def too_many(limits: Limits) -> InspectionError:
+    return InspectionError("too-many-members", f"more than {limits.members} members")
 
 
 def _refuse_ambiguous(archive: tarfile.TarFile, header: tarfile.TarInfo) -> None:
@@ -146,8 +154,8 @@ def _refuse_ambiguous(archive: tarfile.TarFile, header: tarfile.TarInfo) -> None
         raise InspectionError("unsafe-member", f"{printable(header.name)!r} has an unclear header")
 
 
-def _package_path(name: str, limits: Limits) -> str:
-    """Strip the first component, as npm does, and refuse what could leave the folder."""
+def package_path(name: str, limits: Limits) -> str:
+    """Without its first component, as npm installs it; what could leave the folder is refused."""
     raw = name.encode("utf-8", "surrogateescape")
     if len(raw) > limits.path_bytes or "\0" in name:
         raise InspectionError("unsafe-member", f"{printable(name, limit=80)!r} is no usable path")
@@ -155,7 +163,9 @@ def _package_path(name: str, limits: Limits) -> str:
     if ".." in parts or parts[0] == "" or _DRIVE.match(name):
         raise InspectionError("unsafe-member", f"{printable(name)!r} points outside the package")
     inside = [part for part in name.split("/")[1:] if part not in {"", "."}]
-    if any(len(part.encode("utf-8", "surrogateescape")) > _SEGMENT_BYTES for part in inside):
+    if len(raw) > _SEGMENT_BYTES and any(
+        len(part.encode("utf-8", "surrogateescape")) > _SEGMENT_BYTES for part in inside
+    ):
         raise InspectionError("unsafe-member", f"{printable(name, limit=80)!r} is no usable path")
     return "/".join(inside)
 

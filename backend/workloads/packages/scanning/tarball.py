@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from backend.workloads.packages.scanning import licence_texts, manifest
+from backend.workloads.packages.scanning import licence_texts, manifest, plain_members
 from backend.workloads.packages.scanning.inspection import (
     BundledManifest,
     Inspection,
@@ -20,7 +20,7 @@ from backend.workloads.packages.scanning.inspection import (
     Notice,
     printable,
 )
-from backend.workloads.packages.scanning.members import Member, walk
+from backend.workloads.packages.scanning.members import Member, Members, walk
 
 _CHUNK = 256 * 1024
 _LICENCE_TEXT = 64 * 1024
@@ -45,7 +45,11 @@ def inspect(path: str, *, name: str, version: str, limits: Limits | None = None)
         InspectionError: it is not a package npm could install safely, or not that package.
         OSError: the file cannot be read.
     """
-    return _Inspector(limits or Limits()).run(Path(path), name, version)
+    limits = limits or Limits()
+    try:
+        return _Inspector(limits).run(plain_members.walk(path, limits), name, version)
+    except plain_members.Unusual:
+        return _Inspector(limits).run(walk(Path(path), limits), name, version)
 
 
 def unpack(path: str, into: Path, limits: Limits | None = None) -> int:
@@ -119,8 +123,8 @@ class _Inspector:
         self.members = 0
         self.unpacked = 0
 
-    def run(self, path: Path, name: str, version: str) -> Inspection:
-        for member, stream in walk(path, self.limits):
+    def run(self, members: Members, name: str, version: str) -> Inspection:
+        for member, stream in members:
             self.members += 1
             self._take(member)
             self.unpacked = stream.unpacked
