@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import psycopg2
 from psycopg2 import extensions
-from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy import Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError
 
 from backend import driver
@@ -77,6 +77,8 @@ class Autocommit:
         milliseconds = int(limit.total_seconds() * 1000)
         self._limit = f"SET LOCAL statement_timeout = {milliseconds}; "
         self._plain = False
+        if keep:
+            event.listen(engine, "engine_disposed", self._let_go)
 
     def rows(self, statement: Statement, params: Mapping[str, Any]) -> list[Any]:
         """Run one statement and commit it.
@@ -151,6 +153,12 @@ class Autocommit:
         else:
             _driver(link).autocommit = False
             link.close()
+
+    def _let_go(self, _engine: Engine) -> None:
+        """A pool that is disposed of does not know those that are kept."""
+        with suppress(IndexError):
+            while True:
+                self._kept.pop().invalidate()
 
 
 def _driver(link: PoolProxiedConnection) -> driver.Connection:

@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from http import HTTPStatus
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
@@ -135,11 +135,7 @@ def _json_body() -> Any:
 
 
 def _fields(source: str, model: type[BaseModel], given: MultiDict[str, Any]) -> dict[str, Any]:
-    lists = {
-        field.alias or name
-        for name, field in model.model_fields.items()
-        if _is_list(field.annotation)
-    }
+    lists = _lists(model)
     found: dict[str, Any] = {}
     for name, values in given.lists():
         clean = [_clean(f"{source}.{name}", value) for value in values]
@@ -147,6 +143,16 @@ def _fields(source: str, model: type[BaseModel], given: MultiDict[str, Any]) -> 
             raise Malformed(f"{source}.{strictjson.shown(name)} is given {len(clean)} times.")
         found[name] = clean if name in lists else clean[0]
     return found
+
+
+@cache
+def _lists(model: type[BaseModel]) -> frozenset[str]:
+    """The fields that may be given several times."""
+    return frozenset(
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if _is_list(field.annotation)
+    )
 
 
 def _clean(place: str, value: Any) -> Any:

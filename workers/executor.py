@@ -26,6 +26,7 @@ from backend.queue.pipeline import (
 )
 from backend.queue.retry import LeaseLost, TimedOut
 from backend.queue.writes import Writes
+from workers.announcing import Announcer
 from workers.database import Stopped, Transactions, refuses_data
 from workers.held import Held
 from workers.isolation import Children
@@ -58,6 +59,7 @@ class Executor:
         self._writes = Writes(transactions.engine, ttl=ttl)
         self._held = held
         self._children = children
+        self._announcer = Announcer()
         self.metrics = metrics
 
     def run(self, lease: Lease) -> "Ended | None":
@@ -120,13 +122,13 @@ class Executor:
                     return self._refuse(step, lease, outcome)
                 if lease.queue.next_stage(stage.name) is None:
                     return self._settle_with(step, leases.done(lease), outcome.result)
-                lease = self._commit(step, lease, outcome)
+                lease, answered = self._commit(step, lease, outcome)
             except (LeaseLost, Stopped):
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a save ends its attempt, too
                 return unstored(lease, stage.name, error), False
             self._held.advance(lease)
-            snapshot = step.carry(snapshot, outcome.result) if step.carry else None
+            snapshot = step.carry(snapshot, outcome.result, answered) if step.carry else None
         return leases.done(lease), False
 
     def _perform(
@@ -134,14 +136,16 @@ class Executor:
     ) -> tuple[Lease, Outcome]:
         outcome: Outcome
         if step.isolation is Isolation.PROCESS:
-            outcome = self._children.run(
-                step,
-                snapshot,
-                # Waiting for a child is no stall: its time without progress counts from here.
-                started=lambda: self._begin(step, stage, lease),
-                watch=lambda stop: self._held.watch(lease, stop),
-                fresh=lease.suspect,
-            )
+            # Waiting for a child is no stall: its time without progress counts from its start. One
+            # that is quick needs no word: the commit says as much.
+            with self._announcer.during(lambda: self._announce(step, stage, lease)) as started:
+                outcome = self._children.run(
+                    step,
+                    snapshot,
+                    started=started,
+                    watch=lambda stop: self._held.watch(lease, stop),
+                    fresh=lease.suspect,
+                )
             return _entered(stage, lease), outcome
         if lease.status != stage.status:  # where the row rests between two stages
             self._begin(step, stage, lease)
@@ -150,6 +154,15 @@ class Executor:
         if time.monotonic() - began > step.timeout.total_seconds():
             raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
         return _entered(stage, lease), outcome
+
+    def _announce(self, step: Step, stage: Stage, lease: Lease) -> None:
+        """From another thread: the fence knows whether the step is still to be finished."""
+        try:
+            self._begin(step, stage, lease)
+        except (LeaseLost, Stopped):
+            pass  # who runs the step learns it at its own next write
+        except Exception as error:  # noqa: BLE001 - a word that could not be said ends no attempt
+            log.warning("progress.unsaid", row_id=lease.id, error=type(error).__name__)
 
     def _begin(self, step: Step, stage: Stage, lease: Lease) -> None:
         """Show the stage's own status."""
@@ -173,10 +186,16 @@ class Executor:
             raise LeaseLost(f"row {lease.id} is gone")
         return snapshot
 
-    def _commit(self, step: Step, lease: Lease, outcome: Done) -> Lease:
-        """The step's rows and the row's next status in one transaction, fence first."""
-        if step.write and self._at_once(self._writes.commit, lease, step.write(outcome.result)):
-            return leases.advanced(lease)
+    def _commit(self, step: Step, lease: Lease, outcome: Done) -> tuple[Lease, Any]:
+        """The step's rows and the row's next status in one transaction, fence first.
+
+        Returns:
+            The lease as it stands then, and what the step's write answered, if that is known.
+        """
+        if step.write:
+            answered = self._at_once(self._writes.commit, lease, step.write(outcome.result))
+            if answered:
+                return leases.advanced(lease), answered
 
         def work(session: Session) -> Lease:
             began = time.monotonic()
@@ -188,14 +207,14 @@ class Executor:
             return committed
 
         try:
-            return self._store(work, doing="commit")
+            return self._store(work, doing="commit"), None
         except LeaseLost:
             # The answer to an earlier try may have been lost after it had committed.
             if not self._transactions.run(
                 lambda session: leases.had_committed(session, lease, step.stage), doing="commit"
             ):
                 raise
-            return leases.advanced(lease)
+            return leases.advanced(lease), None
 
     def _refuse(
         self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind
@@ -224,15 +243,15 @@ class Executor:
         self._store(work, doing="settle")
         return settlement, True
 
-    def _at_once(self, send: Callable[..., bool], *what: Any) -> bool:
-        """Try the short way; False where the ordinary one has to be gone."""
+    def _at_once(self, send: Callable[..., T], *what: Any) -> T | None:
+        """Try the short way; nothing where the ordinary one has to be gone."""
         try:
             return send(*what)
         except SQLAlchemyError as error:
             code = getattr(getattr(error, "orig", None), "pgcode", None)
             log.info("write.repeated", error=type(error).__name__, code=code)
             self._beat()  # a lock may have kept the heartbeat from the row
-            return False
+            return None
 
     def _store(self, work: Callable[[Session], T], *, doing: str) -> T:
         """While ``work`` waits for somebody's lock, its own keeps the heartbeat from the row."""

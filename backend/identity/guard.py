@@ -131,9 +131,10 @@ def check(claims_of: Callable[[str], Claims]) -> None:
         Forbidden: the caller's role or key does not suffice.
         TooManyRequests: the caller's uses of the view are used up.
     """
-    if request.endpoint is None or request.method == "OPTIONS":
+    endpoint = request.endpoint
+    if endpoint is None or request.method == "OPTIONS":
         return  # no view will run: the router answers
-    requirement = current_app.view_functions[request.endpoint].__dict__["requirement"]
+    requirement = current_app.view_functions[endpoint].__dict__["requirement"]
     if requirement is None:
         return
     bearer = _bearer()

@@ -83,9 +83,10 @@ class Step:
         rehearse: a module-level function that makes a kept child ready, once and before any row:
             it runs the step's code on bytes of our own, so that what that code imports, compiles
             and remembers is not made anew in each row's fork. PROCESS only.
-        carry: ``carry(snapshot, result) -> snapshot`` is what ``load`` would read once the step is
-            committed, where that follows from its result: the fence keeps everybody else from
-            the row. Without it, the next step's snapshot is loaded.
+        carry: ``carry(snapshot, result, answered) -> snapshot`` is what ``load`` would read once
+            the step is committed, where that follows from its result: the fence keeps everybody
+            else from the row. ``answered`` is the row that ``write`` answered, None where that is
+            not known. Without it, or where it gives None, the next step's snapshot is loaded.
     """
 
     stage: str
@@ -97,7 +98,7 @@ class Step:
     result: Any = None
     prepare: Callable[[Any, Path], Rewind | None] | None = None
     rehearse: Callable[[], None] | None = None
-    carry: Callable[[Any, Any], Any] | None = None
+    carry: Callable[[Any, Any, Any], Any] | None = None
     write: Callable[[Any], Write] | None = None
 
     def __post_init__(self) -> None:

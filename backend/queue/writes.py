@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, QueuePool
 from sqlalchemy.orm import Session
 
 from backend.autocommit import Autocommit, Statement
@@ -29,20 +29,29 @@ from backend.queue.settlements import Settlement, columns
 OURS: Final = "xmin = pg_current_xact_id()::xid"
 """A condition in SQL: this transaction wrote the row last."""
 
+OTHERS: Final = 2
+"""Of the pool's connections, so many at least are left to all else: it may have as many over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
     """What a step stores: statements that write nothing unless their row is :data:`OURS`.
 
     The last one answers a row where it wrote. ``values`` are the parameters but for ``row_id``.
+    ``columns`` of the queue's row are set by the fence itself: a row that a transaction writes
+    twice has two new versions, with all their constraints and index entries.
     """
 
     statements: tuple[Statement, ...]
     values: Mapping[str, Any]
+    columns: sql.Columns = ()
 
     def save(self, session: Session, lease: Lease) -> None:
         """In a transaction that began with the fence."""
         asked = {**self.values, "row_id": lease.id}
+        if self.columns:
+            assign = compiled(sql.assign(lease.queue, self.columns), kind="assign").statement
+            session.connection().exec_driver_sql(assign.text, asked)
         for statement in self.statements:
             session.connection().exec_driver_sql(statement.text, asked)
 
@@ -60,7 +69,7 @@ class Writes:
         Each statement waits for an eighth of it at most: with a quarter since the last heartbeat,
         which their locks keep from the row, the lease outlives a few of them.
         """
-        self.statements = Autocommit(engine, ttl / 8)
+        self.statements = Autocommit(engine, ttl / 8, keep=_spare(engine))
 
     def progress(self, lease: Lease, status: str) -> bool:
         """Say that work goes on, under ``status``; see :func:`leases.progress`."""
@@ -68,26 +77,35 @@ class Writes:
         asked = {**fence.constants, **_fence(lease), "next_status": status}
         return bool(self.statements.rows(fence.statement, asked))
 
-    def commit(self, lease: Lease, write: Write) -> bool:
-        """Record the lease's next stage as finished, with its rows; see :func:`leases.commit`."""
-        fence = _commit(lease.queue)
+    def commit(self, lease: Lease, write: Write) -> Any:
+        """Record the lease's next stage as finished, with its rows; see :func:`leases.commit`.
+
+        Returns:
+            The row that the last statement of ``write`` answered; None where it wrote nothing.
+        """
+        fence = _commit(lease.queue, write.columns)
         after = advanced(lease)
         asked = {**_fence(lease), "next_status": after.status, "finished_step": after.step}
-        return self._send(fence, write, asked)
+        return next(iter(self._send(fence, write, asked)), None)
 
     def settle(self, settlement: Settlement, write: Write) -> bool:
         """End the attempt, with its rows; see :func:`leases.settle_one`."""
         lease = settlement.lease
-        fence = _settle(lease.queue)
+        fence = _settle(lease.queue, write.columns)
         asked = {"row_id": lease.id, **literals(columns([settlement]))}
-        return self._send(fence, write, asked)
+        return bool(self._send(fence, write, asked))
 
-    def _send(self, fence: Compiled, write: Write, asked: Mapping[str, Any]) -> bool:
+    def _send(self, fence: Compiled, write: Write, asked: Mapping[str, Any]) -> list[Any]:
         fenced = {**fence.constants, **asked}
         if clash := fenced.keys() & write.values.keys():
             raise RuntimeError(f"parameters of the fence's own names: {', '.join(sorted(clash))}")
         together = (fence.statement, *write.statements)
-        return bool(self.statements.together(together, {**write.values, **fenced}))
+        return self.statements.together(together, {**write.values, **fenced})
+
+
+def _spare(engine: Engine) -> int:
+    """How many connections may be kept at hand."""
+    return max(0, engine.pool.size() - OTHERS) if isinstance(engine.pool, QueuePool) else 0
 
 
 def _fence(lease: Lease) -> dict[str, Any]:
@@ -100,10 +118,10 @@ def _progress(queue: Queue) -> Compiled:
 
 
 @cache
-def _commit(queue: Queue) -> Compiled:
-    return compiled(sql.commit_step(queue), kind="commit")
+def _commit(queue: Queue, columns: sql.Columns) -> Compiled:
+    return compiled(sql.commit_step(queue, columns), kind="commit")
 
 
 @cache
-def _settle(queue: Queue) -> Compiled:
-    return compiled(sql.settle(queue), kind="settle")
+def _settle(queue: Queue, columns: sql.Columns) -> Compiled:
+    return compiled(sql.settle_alone(queue, columns), kind="settle")

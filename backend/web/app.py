@@ -72,7 +72,7 @@ def create_app(
     problems.register(app)
     app.after_request(requests.count)
 
-    statements = Autocommit(sessions.kw["bind"])
+    statements = Autocommit(sessions.kw["bind"], keep=settings.database_pool_size // 2)
     claims_of = lru_cache(maxsize=TOKENS)(guard.verified)
 
     @app.before_request

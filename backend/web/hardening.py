@@ -70,10 +70,10 @@ class _Headers:
 
 
 def _begin() -> None:
-    g.request_id = request.environ[_ID]
+    g.request_id = request_id = request.environ[_ID]
     g.began = time.perf_counter()
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 def _finish(response: Response) -> Response:

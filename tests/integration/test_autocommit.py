@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from backend.autocommit import Autocommit, Statement
 from backend.db import Sessions, make_engine
+from tests.integration.queue.ledger import eventually
 
 ADD = Statement("INSERT INTO rate_limits VALUES (%(key)s, now()) RETURNING key")
 KEYS = Statement("SELECT key FROM rate_limits ORDER BY key")
@@ -102,3 +103,23 @@ def test_a_statement_that_fails_leaves_nothing_and_names_no_value(statements: Au
 
     assert failed.value.params is None
     assert [row.key for row in statements.rows(KEYS, {})] == ["twice"]
+
+
+def test_a_connection_that_is_kept_is_replaced_when_the_server_ended_it(engine: Engine) -> None:
+    statements = Autocommit(engine, keep=1)
+    who = Statement("SELECT pg_backend_pid() AS pid")
+    first, again = (statements.rows(who, {})[0].pid for _ in range(2))
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": first})
+
+    assert again == first
+    assert statements.rows(who, {})[0].pid != first
+
+
+def test_a_connection_that_is_kept_ends_with_its_pool(engine: Engine, sessions: Sessions) -> None:
+    (row,) = Autocommit(engine, keep=1).rows(Statement("SELECT pg_backend_pid() AS pid"), {})
+    engine.dispose()
+
+    left = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+    with sessions.begin() as session:
+        eventually(lambda: session.scalar(left, {"pid": row.pid}) == 0)

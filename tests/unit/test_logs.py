@@ -63,3 +63,21 @@ def test_a_log_that_nobody_can_take_harms_nobody(
         stream.close()
 
     structlog.get_logger("ours").warning("lost")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "request.served", "path": "/a", "ms": 1.5, "user_id": None},
+        {"event": "alone"},
+        {"event": "quoted", "said": "it's", "pair": "a=b", "lines": "a\nb", "empty": "", "of": [1]},
+        {"event": "failed", "row_id": 7, "exception": "Traceback\n  of two lines"},
+    ],
+)
+def test_a_line_for_people_is_the_console_renderers_own(event: dict[str, object]) -> None:
+    said = {"timestamp": "2026-01-01T00:00:00Z", "level": "info", **event}
+
+    line = logs.plain(None, "info", dict(said))
+
+    theirs = structlog.dev.ConsoleRenderer(colors=False)(None, "info", dict(said))
+    assert line == theirs

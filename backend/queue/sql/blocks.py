@@ -1,12 +1,13 @@
 """What the statements are made of."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
     String,
     Text,
+    TextClause,
     any_,
     bindparam,
     func,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    text,
 )
 from sqlalchemy.sql.selectable import CTE
 
@@ -26,6 +28,15 @@ CLOCK = func.clock_timestamp()
 
 LOCKER = literal_column("CAST(xmax AS text)", Text())
 """Of the one table in a statement's FROM: the transaction that locked the row last, if any."""
+
+
+Columns: TypeAlias = tuple[tuple[str, str], ...]
+"""Columns that are a domain's own, each with what it is set to: SQL with ``:parameters``."""
+
+
+def assigned(columns: Columns) -> dict[str, TextClause]:
+    """What an UPDATE takes."""
+    return {name: text(expression) for name, expression in columns}
 
 
 LEASE_COLUMNS = ("lease_token", "leased_by", "lease_expires_at", "heartbeat_at")

@@ -35,7 +35,9 @@ from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import (
     CLOCK,
     HISTORY,
+    Columns,
     array_of,
+    assigned,
     cleared_lease,
     one_of,
     word,
@@ -55,7 +57,14 @@ def settle(queue: Queue, *, wait: bool = True) -> Select[Any]:
     return select(settled.c.id).add_cte(history)
 
 
-def end(queue: Queue, *, wait: bool) -> tuple[CTE, CTE]:
+@cache
+def settle_alone(queue: Queue, columns: Columns = ()) -> Select[Any]:
+    """:func:`settle` for the one row ``row_id``, with its domain's own ``columns``."""
+    settled, history = end(queue, wait=True, alone=True, columns=columns)
+    return select(settled.c.id).add_cte(history)
+
+
+def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ()) -> tuple[CTE, CTE]:
     """What :func:`settle` is made of: the settled rows and their lines of history."""
     rows = queue.rows
     ends = unnest(
@@ -72,6 +81,8 @@ def end(queue: Queue, *, wait: bool) -> tuple[CTE, CTE]:
         .order_by(q.c.id)
         .with_for_update(key_share=True, of=q)
     )
+    if alone:  # by the primary key, whatever the planner thinks of arrays
+        mine = mine.where(q.c.id == bindparam("row_id", type_=BigInteger))
     if not wait:
         mine = mine.with_for_update(key_share=True, skip_locked=True, of=q)
     locked = mine.cte("locked").prefix_with("MATERIALIZED")
@@ -99,6 +110,7 @@ def end(queue: Queue, *, wait: bool) -> tuple[CTE, CTE]:
             completed_at=case((~to_ready, CLOCK)),
             updated_at=CLOCK,
             **cleared_lease(),
+            **assigned(columns),
         )
         .returning(rows.c.id)
         .cte("settled")

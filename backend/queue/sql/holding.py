@@ -9,6 +9,7 @@ from sqlalchemy import (
     Interval,
     Table,
     Text,
+    Update,
     Uuid,
     and_,
     bindparam,
@@ -21,7 +22,7 @@ from sqlalchemy.sql.selectable import Select
 
 from backend.db import unnest
 from backend.queue.lifecycle import Queue
-from backend.queue.sql.blocks import CLOCK, array_of
+from backend.queue.sql.blocks import CLOCK, Columns, array_of, assigned
 
 
 @cache
@@ -64,8 +65,11 @@ def fence(rows: Table) -> list[ColumnElement[bool]]:
 
 
 @cache
-def commit_step(queue: Queue) -> ReturningUpdate[Any]:
-    """Record a finished step. ``attempts`` counts from here on: this claim is the first."""
+def commit_step(queue: Queue, columns: Columns = ()) -> ReturningUpdate[Any]:
+    """Record a finished step, perhaps with its domain's own ``columns``.
+
+    ``attempts`` counts from here on: this claim is the first.
+    """
     rows = queue.rows
     return (
         update(rows)
@@ -78,9 +82,18 @@ def commit_step(queue: Queue) -> ReturningUpdate[Any]:
             error=null(),
             progressed_at=CLOCK,
             updated_at=CLOCK,
+            **assigned(columns),
         )
         .returning(rows.c.id)
     )
+
+
+@cache
+def assign(queue: Queue, columns: Columns) -> Update:
+    """Set a domain's own ``columns`` behind a fence that could not take them along."""
+    rows = queue.rows
+    mine = rows.c.id == bindparam("row_id", type_=BigInteger)
+    return update(rows).where(mine).values(assigned(columns))
 
 
 @cache

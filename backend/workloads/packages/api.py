@@ -53,12 +53,13 @@ def _wake() -> None:
 
 
 def _parse(file: UploadedFile) -> ParsedLock:
-    limit = settings().max_content_length
+    configured = settings()
+    limit = configured.max_content_length
     return parse_lock(
         file.stream.read(limit + 1),
         filename=file.filename,
-        origins=known_hosts(settings()),
-        internal_scopes=settings().internal_scopes,
+        origins=known_hosts(configured),
+        internal_scopes=configured.internal_scopes,
         max_bytes=limit,
     )
 

@@ -12,7 +12,7 @@ from backend.workloads.packages.steps import private_copy
 from backend.workloads.packages.steps.download import fetch_bytes, with_bytes
 from backend.workloads.packages.steps.inspect import inspect_tarball, rehearse
 from backend.workloads.packages.steps.licence import check_licence, with_record
-from backend.workloads.packages.steps.scan import Inspected, scan
+from backend.workloads.packages.steps.scan import Inspected, scan, with_inspection
 from backend.workloads.packages.tools import VettingTools
 
 INSPECT_SECONDS = 120
@@ -62,6 +62,7 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
                     result=Inspected,
                     prepare=private_copy.prepare,
                     rehearse=rehearse,
+                    carry=with_inspection,
                 ),
                 Step(SCAN, scan, write=recording.of_scan, timeout=scanning),
             ),

@@ -14,10 +14,14 @@ from backend.workloads.packages.model import SupportedLicense
 
 @dataclass(frozen=True, slots=True)
 class PolicyInForce:
-    """``digest`` changes with any tier: rows judged under another one are judged again."""
+    """``digest`` changes with any tier: rows judged under another one are judged again.
+
+    ``mark`` is what :data:`MARK` answered when they were read.
+    """
 
     licences: LicencePolicy
     digest: str
+    mark: int | None = None
 
 
 MARK: Final = """
@@ -42,15 +46,15 @@ SELECT json_object_agg(identifier, status) AS tiers, {MARK} AS mark,
 FROM supported_licenses
 """)  # noqa: S608 - put together from constants
 _lock = threading.Lock()
-_last: tuple[int | None, PolicyInForce] | None = None
+_last: PolicyInForce | None = None
 
 
 def policy_in_force(statements: Autocommit, mark: int | None) -> PolicyInForce:
     """The tiers as they are now; read and parsed only where the last ones had not this ``mark``."""
     global _last  # noqa: PLW0603 - one remembered value, guarded by the lock
     with _lock:
-        if _last is None or _last[0] != mark:
+        if _last is None or _last.mark != mark:
             (found,) = statements.rows(_TIERS, {})
             tiers = {identifier: Tier(status) for identifier, status in (found.tiers or {}).items()}
-            _last = found.mark, PolicyInForce(LicencePolicy(tiers), found.digest or "")
-        return _last[1]
+            _last = PolicyInForce(LicencePolicy(tiers), found.digest or "", found.mark)
+        return _last

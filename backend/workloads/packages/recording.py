@@ -24,7 +24,8 @@ from backend.workloads.packages.steps.scan import INSPECTION, Inspected, ScanRes
 
 def of_licence(result: LicenceResult) -> Write:
     """The registry's word as evidence, and the early verdict."""
-    return Write((sql.LICENCE,), {"record": result.record.model_dump_json(), **_verdict(result)})
+    values = {"record": result.record.model_dump_json(), **_verdict(result)}
+    return Write((sql.LICENCE,), values, sql.VERDICT)
 
 
 def _verdict(result: LicenceResult | ScanResult) -> dict[str, Any]:
@@ -84,6 +85,7 @@ def of_scan(result: ScanResult) -> Write:
             "findings": json.dumps(_lines(report.findings)),
             **_verdict(result),
         },
+        sql.SCANNED,
     )
 
 

@@ -8,17 +8,20 @@ from typing import Final
 
 from backend.autocommit import Statement
 from backend.queue.writes import OURS
+from backend.workloads.packages.policy import MARK
 
-LICENCE: Final = Statement(f"""
-WITH judged AS (
-  UPDATE package_status
-  SET license_identifier = %(expression)s, license_status = %(tier)s, license_score = %(score)s,
-    policy_digest = %(policy_digest)s, vetted_at = now()
-  WHERE id = %(row_id)s AND {OURS}
-  RETURNING artifact_id
+# Set by the fence itself.
+VERDICT: Final = (
+    ("license_identifier", ":expression"),
+    ("license_status", ":tier"),
+    ("license_score", ":score"),
+    ("policy_digest", ":policy_digest"),
+    ("vetted_at", "now()"),
 )
+LICENCE: Final = Statement(f"""
 INSERT INTO artifact_evidence (artifact_id, registry_record, updated_at)
-SELECT artifact_id, CAST(%(record)s AS jsonb), now() FROM judged
+SELECT artifact_id, CAST(%(record)s AS jsonb), now()
+FROM package_status WHERE id = %(row_id)s AND {OURS}
 ON CONFLICT (artifact_id) DO UPDATE
 SET registry_record = excluded.registry_record, updated_at = excluded.updated_at
 RETURNING artifact_id
@@ -61,20 +64,40 @@ WHERE id = (SELECT artifact_id FROM package_status WHERE id = %(row_id)s)
 RETURNING id, merged_into
 """
 
+# The scan comes next, and judges by the tiers as they are then.
 INSPECTION: Final = Statement(f"""
 INSERT INTO artifact_evidence (artifact_id, inspection, updated_at)
 SELECT artifact_id, CAST(%(inspection)s AS jsonb), now()
 FROM package_status WHERE id = %(row_id)s AND {OURS}
 ON CONFLICT (artifact_id) DO UPDATE
 SET inspection = excluded.inspection, updated_at = excluded.updated_at
-RETURNING artifact_id
+RETURNING artifact_id, {MARK} AS policy_mark
 """)  # noqa: S608 - put together from constants
 
+# One word for the advisory records in use: those that this scan went by, and other sources' last.
+_ADVISORIES: Final = """(
+  WITH used AS (
+    SELECT source, digest
+    FROM json_to_recordset(CAST(:advisories AS json)) AS given(source text, digest text)
+  )
+  SELECT coalesce(string_agg(digest, '+' ORDER BY source), '')
+  FROM (
+    SELECT source, digest FROM used
+    UNION ALL
+    SELECT source, digest FROM advisory_states WHERE source NOT IN (SELECT source FROM used)
+  ) AS known)
+"""
+SCANNED: Final = (
+    *VERDICT,
+    ("security_score", ":security_score"),
+    ("scan_result", ":scan_result"),
+    ("advisories_digest", _ADVISORIES),
+)
 # Which advisory records are in use is written only where that changed: an upsert alone would lock
 # the rows even so, and scans would queue up for them.
 SCAN: Final = Statement(f"""
 WITH mine AS (
-  SELECT id, artifact_id FROM package_status WHERE id = %(row_id)s AND {OURS}
+  SELECT artifact_id FROM package_status WHERE id = %(row_id)s AND {OURS}
 ), used AS (
   SELECT source, digest
   FROM json_to_recordset(CAST(%(advisories)s AS json)) AS given(source text, digest text)
@@ -87,10 +110,6 @@ WITH mine AS (
   ORDER BY source
   ON CONFLICT (source) DO UPDATE SET digest = excluded.digest, loaded_at = now()
   WHERE known.digest <> excluded.digest
-), known AS (
-  SELECT source, digest FROM used
-  UNION ALL
-  SELECT source, digest FROM advisory_states WHERE source NOT IN (SELECT source FROM used)
 ), scan AS (
   INSERT INTO security_scans (artifact_id, result, score, coverage, notes)
   SELECT artifact_id, %(scan_result)s, CAST(%(security_score)s AS smallint),
@@ -105,11 +124,5 @@ WITH mine AS (
     advisory text, aliases text[], kind text, severity text, title text, fixed text[],
     source text, component text)
 )
-UPDATE package_status
-SET security_score = CAST(%(security_score)s AS smallint), scan_result = %(scan_result)s,
-  license_identifier = %(expression)s, license_status = %(tier)s, license_score = %(score)s,
-  policy_digest = %(policy_digest)s, vetted_at = now(),
-  advisories_digest = (SELECT coalesce(string_agg(digest, '+' ORDER BY source), '') FROM known)
-FROM mine WHERE package_status.id = mine.id
-RETURNING package_status.id
+SELECT id FROM scan
 """)  # noqa: S608 - put together from constants

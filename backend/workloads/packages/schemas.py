@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from backend.operations import UploadedFile
 from backend.workloads.packages import service
@@ -154,6 +154,11 @@ class NoticeOut(Stored):
     detail: str
 
 
+_PACKAGES: Final = TypeAdapter(list[PackageOut])
+_EXCLUSIONS: Final = TypeAdapter(list[Excluded])
+_NOTICES: Final = TypeAdapter(list[NoticeOut])
+
+
 class RequestDetail(BaseModel):
     request: RequestOut
     packages: list[PackageOut]
@@ -164,9 +169,9 @@ class RequestDetail(BaseModel):
     def of(cls, shown: service.RequestShown) -> "RequestDetail":
         return cls(
             request=RequestOut.of(shown.summary),
-            packages=[PackageOut.model_validate(package) for package in shown.packages],
-            excluded=[Excluded.model_validate(exclusion) for exclusion in shown.excluded],
-            notices=[NoticeOut.model_validate(notice) for notice in shown.notices],
+            packages=_PACKAGES.validate_json(shown.packages),
+            excluded=_EXCLUSIONS.validate_json(shown.excluded),
+            notices=_NOTICES.validate_json(shown.notices),
         )
 
 
@@ -177,6 +182,9 @@ class PackageProgress(BaseModel):
     status: str
     failure: str | None
     error: str | None
+
+
+_PROGRESS: Final = TypeAdapter(list[PackageProgress])
 
 
 class RequestProgress(BaseModel):
@@ -203,7 +211,7 @@ class RequestProgress(BaseModel):
             completed_packages=summary.completed,
             progress_percentage=summary.percentage,
             status_counts=summary.counts,
-            packages=[PackageProgress.model_validate(package) for package in shown.packages],
+            packages=_PROGRESS.validate_json(shown.packages),
             timestamp=datetime.now(UTC),
         )
 

@@ -119,17 +119,14 @@ def summaries(
 SUMMARY: Final = len(fields(RequestSummary))
 """Columns; what else a statement answers stands behind them."""
 
-Document = dict[str, Any]
-"""A row as JSON."""
-
 
 class RequestShown(NamedTuple):
-    """A request with documents of its packages, and of what else there is to say about it."""
+    """A request with its packages, and what else there is to say about it: lists as JSON text."""
 
     summary: RequestSummary
-    packages: list[Document]
-    excluded: Sequence[Document] = ()
-    notices: Sequence[Document] = ()
+    packages: str
+    excluded: str = "[]"
+    notices: str = "[]"
 
 
 def shown(request_id: int, found: Sequence[Any]) -> RequestShown:

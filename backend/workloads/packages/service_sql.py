@@ -1,4 +1,8 @@
-"""What is read of requests, each in one statement: packages and findings come as JSON within it."""
+"""What is read of requests, each in one statement.
+
+Packages and what belongs to them come as JSON within it, and as text: the schema that shows them is
+what reads it.
+"""
 
 from typing import Final
 
@@ -45,7 +49,7 @@ PROGRESS: Final = answering(f"""
     SELECT json_agg(json_build_object('id', s.id, 'name', p.name, 'version', p.version,
       'status', s.status, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
     FROM request_packages w {_STATUS} JOIN packages p ON p.id = w.package_id
-    WHERE w.request_id = r.id), '[]') AS packages
+    WHERE w.request_id = r.id), '[]')::text AS packages
 {_FROM} WHERE {_ONE}
 """)  # noqa: S608 - statements of this module
 
@@ -73,10 +77,10 @@ WHERE w.request_id = r.id ORDER BY p.name, p.version, w.id
 
 DETAIL: Final = answering(f"""
 {_REQUEST},
-  (SELECT coalesce(json_agg(package), '[]') FROM ({_PACKAGE}) package) AS packages,
-  (SELECT coalesce(json_agg(e ORDER BY e.id), '[]') FROM request_exclusions e
+  (SELECT coalesce(json_agg(package), '[]')::text FROM ({_PACKAGE}) package) AS packages,
+  (SELECT coalesce(json_agg(e ORDER BY e.id), '[]')::text FROM request_exclusions e
     WHERE e.request_id = r.id) AS excluded,
-  (SELECT coalesce(json_agg(n ORDER BY n.id), '[]') FROM request_notices n
+  (SELECT coalesce(json_agg(n ORDER BY n.id), '[]')::text FROM request_notices n
     WHERE n.request_id = r.id) AS notices
 {_FROM} WHERE {_ONE}
 """)  # noqa: S608 - statements of this module

@@ -8,13 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from backend.autocommit import Autocommit, Statement
 from backend.workloads.packages.cache import ContentStore
 from backend.workloads.packages.policy import MARK, PolicyInForce, policy_in_force
+from backend.workloads.packages.scanning.inspection import Inspection
 
 
 class PackageSnapshot(BaseModel):
     """One artifact as it stands now.
 
     ``integrity`` is what the lock declares (SRI text, several separated by spaces, None for
-    nothing); ``sha512`` (hex) and ``path`` are set once the bytes are known.
+    nothing); ``sha512`` (hex) and ``path`` are set once the bytes are known. What is left out of
+    its JSON is not for a child process.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -25,10 +27,11 @@ class PackageSnapshot(BaseModel):
     integrity: str | None
     sha512: str | None
     path: str | None
-    registry_record: dict[str, Any] | None
-    inspection: dict[str, Any] | None
+    registry_record: dict[str, Any] | None = Field(exclude=True)
+    inspection: SkipValidation[Inspection | dict[str, Any] | None] = Field(exclude=True)
+    """What the tarball says of itself, as found or as stored; not for a child process."""
     policy: SkipValidation[PolicyInForce] = Field(exclude=True)
-    """The licence tiers in force; not for a child process."""
+    """The licence tiers in force."""
 
 
 READ: Final = Statement(f"""

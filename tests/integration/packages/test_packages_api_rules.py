@@ -1,5 +1,6 @@
 """Who may see and do what with requests, and the shapes that callers rely on."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -177,6 +178,22 @@ def test_a_malformed_retry_is_refused(house: House, body: Any) -> None:
 
 
 # Shapes
+
+
+def test_an_api_key_reads_its_owners_requests_and_no_others(house: House) -> None:
+    mine = house.submit(house.lock("left"))
+    theirs = house.submit(house.lock("right"), by=house.people.other)
+    wish = {"name": "ci", "scopes": ["read"], "expires_in_days": 1}
+    key = house.people.user("POST", "/api/auth/keys", json=wish).get_json()["key"]
+    reader = replace(house.people.user, token=key)
+
+    answers = [
+        reader("GET", f"/api/packages/requests/{request}{what}").status_code
+        for request in (mine, theirs)
+        for what in ("", "/status")
+    ]
+
+    assert answers == [200, 200, 404, 404]
 
 
 def test_progress_of_a_request_has_the_fields_that_callers_rely_on(house: House) -> None:

@@ -1,6 +1,7 @@
 """What an upload refuses, and how: a problem document, and nothing stored."""
 
 import json
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -160,6 +161,21 @@ def test_uploads_are_limited_for_each_user_and_say_when_to_come_back(house: Hous
     assert 0 < int(answers[2].headers["Retry-After"]) <= 60
     assert answers[2].get_json()["code"] == "too-many-requests"
     assert house.upload(PLAIN, by=house.people.other).status_code == 202
+
+
+def test_an_upload_that_is_forbidden_uses_up_nothing_and_one_that_is_malformed_does(
+    house: House,
+) -> None:
+    house.changes["UPLOAD_RATE_PER_MINUTE"] = 1
+    ada = house.people.user
+    wish = {"name": "ci", "scopes": ["read"], "expires_in_days": 1}
+    key = ada("POST", "/api/auth/keys", json=wish).get_json()["key"]
+
+    forbidden = house.upload(PLAIN, by=replace(ada, token=key))
+    answers = [house.upload(b"no lock"), house.upload(PLAIN)]
+
+    assert (forbidden.status_code, forbidden.get_json()["code"]) == (403, "missing-scope")
+    assert [answer.status_code for answer in answers] == [400, 429]
 
 
 def test_an_upload_answers_what_was_queued_and_what_was_not(house: House) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from backend.workloads.packages.registry.download import download
+from backend.workloads.packages.steps import download as step
 from tests.integration.packages.house import House, lock_of
 from tests.registry_server import tarball_path
 
@@ -132,6 +134,18 @@ def test_a_changed_tier_acts_on_the_next_package_without_a_restart(house: House)
     package = house.vet_one(lock_of({"right": house.entry("right", tarball=tarball)}))
 
     assert verdict(package) == ("Rejected", "MIT", "blocked", 0)
+
+
+def test_a_tier_that_changes_while_a_package_is_under_way_acts_on_its_verdict(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*given: Any, **named: Any) -> Any:
+        tier(house, "MIT", "avoid")
+        return download(*given, **named)
+
+    monkeypatch.setattr(step, "download", meanwhile)
+
+    assert verdict(house.vet_one(house.lock("left"))) == ("Pending Approval", "MIT", "avoid", 30)
 
 
 def test_under_changed_tiers_a_known_package_is_judged_again_without_a_new_download(

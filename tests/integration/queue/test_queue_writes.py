@@ -22,6 +22,9 @@ ON CONFLICT (queue, row_id, step) DO UPDATE SET times = probe_effects.times + 1
 RETURNING times
 """)
 EFFECT = Write((COUNT,), {"stage": "first", "times": "1"})
+NOTED = Write(
+    (COUNT,), {"stage": "first", "times": "1", "note": "seen"}, (("payload", "upper(:note)"),)
+)
 
 Loss = Callable[[Rows, Lease], object]
 Send = Callable[..., bool]
@@ -43,7 +46,7 @@ def taken_over(rows: Rows, lease: Lease) -> None:
 
 
 def commit(writes: Writes, lease: Lease, write: Write = EFFECT) -> bool:
-    return writes.commit(lease, write)
+    return bool(writes.commit(lease, write))
 
 
 def settle(writes: Writes, lease: Lease, write: Write = EFFECT) -> bool:
@@ -130,3 +133,41 @@ def test_rows_that_the_database_refuses_take_the_fence_with_them(
 
     assert changed(before, rows.row(row_id)) == {}
     assert (rows.outcomes(), applied(sessions)) == ([], {})
+
+
+@pytest.mark.parametrize("send", [commit, settle])
+def test_columns_of_the_rows_own_domain_are_set_by_the_fence(
+    rows: Rows, sessions: Sessions, writes: Writes, send: Send
+) -> None:
+    row_id = rows.one()
+
+    assert send(writes, rows.claim_one(), NOTED)
+
+    assert rows.row(row_id).payload == "SEEN"
+    assert applied(sessions) == {(row_id, "first"): 1}
+
+
+@pytest.mark.parametrize("send", [commit, settle])
+def test_columns_of_a_row_whose_lease_is_lost_stay_as_they_are(
+    rows: Rows, writes: Writes, send: Send
+) -> None:
+    row_id = rows.one()
+    stale = rows.claim_one(worker="slow")
+    taken_over(rows, stale)
+    before = rows.row(row_id)
+
+    assert not send(writes, stale, NOTED)
+
+    assert changed(before, rows.row(row_id)) == {}
+
+
+def test_what_takes_the_ordinary_way_stores_the_same(rows: Rows, sessions: Sessions) -> None:
+    row_id = rows.one()
+    lease = rows.claim_one()
+
+    with sessions.begin() as session:
+        leases.commit(session, lease)
+        NOTED.save(session, lease)
+
+    assert rows.row(row_id).payload == "SEEN"
+    assert applied(sessions) == {(row_id, "first"): 1}

@@ -68,7 +68,7 @@ def test_names_that_strangers_tried_do_not_pile_up(sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.execute(
             text(
-                "INSERT INTO rate_limits SELECT 'k' || n, now() - interval '1 s'"
+                "INSERT INTO rate_limits SELECT 'k' || n, now() - interval '2 min'"
                 " FROM generate_series(1, 100) n"
             )
         )

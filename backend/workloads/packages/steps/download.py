@@ -1,5 +1,7 @@
 """Downloading: the bytes, from the configured registry only, checked before anything opens them."""
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from backend.queue.pipeline import Done
@@ -63,6 +65,6 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
     )
 
 
-def with_bytes(package: PackageSnapshot, result: DownloadResult) -> PackageSnapshot:
+def with_bytes(package: PackageSnapshot, result: DownloadResult, _answered: Any) -> PackageSnapshot:
     """The package as it stands once its bytes are known."""
     return package.model_copy(update={"sha512": result.sha512, "path": result.path})

@@ -1,5 +1,7 @@
 """Checking Licence: an early look at the registry's word, before any byte is fetched."""
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from backend.queue.pipeline import Done, Reject
@@ -46,7 +48,7 @@ def check_licence(package: PackageSnapshot, tools: VettingTools) -> Done | Rejec
     return Done(result)
 
 
-def with_record(package: PackageSnapshot, result: LicenceResult) -> PackageSnapshot:
+def with_record(package: PackageSnapshot, result: LicenceResult, _answered: Any) -> PackageSnapshot:
     """The package as it stands once the registry's word is stored."""
     return package.model_copy(update={"registry_record": result.record.model_dump(mode="json")})
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -29,6 +30,15 @@ class Inspected(BaseModel):
     """A child's answer."""
 
     found: Inspection
+
+
+def with_inspection(
+    package: PackageSnapshot, result: Inspected, answered: Any
+) -> PackageSnapshot | None:
+    """The package as it stands once the evidence is stored; None where the tiers have changed."""
+    if answered is None or answered.policy_mark != package.policy.mark:
+        return None
+    return package.model_copy(update={"inspection": result.found})
 
 
 class ScanResult(BaseModel):
