@@ -44,7 +44,8 @@ def plain(_logger: Any, _method: str, event: Event) -> str:
 def _word(value: Any) -> str:
     if not isinstance(value, str):
         return repr(value)
-    return repr(value) if _NEEDS_QUOTES.search(value) else value
+    # A stranger's text may hold what moves a terminal's cursor, or ends a line for some readers.
+    return value if value.isprintable() and not _NEEDS_QUOTES.search(value) else repr(value)
 
 
 class _Patient:

@@ -14,7 +14,7 @@ PATIENCE: Final = 0.25
 class _Pending:
     __slots__ = ("due", "over", "say")
 
-    def __init__(self, say: Callable[[], None], due: float) -> None:
+    def __init__(self, say: Callable[[], bool], due: float) -> None:
         self.say = say
         self.due = due
         self.over = False
@@ -34,10 +34,11 @@ class Announcer:
         self._runs = False
 
     @contextmanager
-    def during(self, say: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    def during(self, say: Callable[[], bool]) -> Iterator[Callable[[], None]]:
         """Yield what is to be called when the work begins; the block ends it.
 
-        ``say`` must not raise. It may still be under way when the block has ended.
+        ``say`` must not raise, nor wait for long: all others wait for it. Where it answers False
+        it is said again later. It may still be under way when the block has ended.
         """
         pending: list[_Pending] = []
         try:
@@ -46,7 +47,7 @@ class Announcer:
             for one in pending:
                 one.over = True
 
-    def _expect(self, say: Callable[[], None]) -> _Pending:
+    def _expect(self, say: Callable[[], bool]) -> _Pending:
         with self._lock:
             one = _Pending(say, time.monotonic() + self._patience)
             self._pending.append(one)
@@ -60,8 +61,15 @@ class Announcer:
             if (pause := first.due - time.monotonic()) > 0:
                 time.sleep(pause)
             elif not first.over:
-                first.over = True
-                first.say()
+                self._say(first)
+
+    def _say(self, first: _Pending) -> None:
+        if first.say():
+            first.over = True
+        else:  # behind all others
+            with self._lock:
+                first.due = time.monotonic() + self._patience
+                self._pending.rotate(-1)
 
     def _first(self) -> _Pending | None:
         """The first that is not over; where there is none, the thread has ended."""

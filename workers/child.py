@@ -16,6 +16,7 @@ and the row's, ``{"snapshot": {...}, "scratch": folder}``, which only the fork r
 
 import contextlib
 import errno
+import fcntl
 import gc
 import importlib
 import json
@@ -51,6 +52,7 @@ CHUNK: Final = 65536
 MAX_ANSWER: Final = 32 * 1024 * 1024  # bytes
 TOO_LONG: Final = f"the step's answer is longer than {MAX_ANSWER} bytes"
 PRINTED: Final = 4096  # bytes of what a fork printed last, searched for the cause of its death
+MAX_PRINTED: Final = 16 * 1024 * 1024  # bytes: they are kept in memory that no limit of it counts
 
 
 def _expired(_signal: int, _frame: Any) -> NoReturn:
@@ -238,16 +240,20 @@ def _close_all_but(kept: set[int]) -> None:
 
 
 def open_printed() -> int:
-    """A file for what one fork prints, which is gone once it is closed."""
+    """A file for what one fork prints, gone once it is closed; what exceeds it is refused."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("printed")
+        printed = os.memfd_create("printed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(printed, MAX_PRINTED)
+        fcntl.fcntl(printed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+        return printed
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
 
 def _last(printed: int) -> bytes:
-    os.lseek(printed, max(0, os.lseek(printed, 0, os.SEEK_END) - PRINTED), os.SEEK_SET)
-    return os.read(printed, PRINTED)
+    written = os.lseek(printed, 0, os.SEEK_CUR)  # the fork's own place in it
+    begin = max(0, written - PRINTED)
+    return os.pread(printed, written - begin, begin)
 
 
 def _collect(pipe: int, pid: int, deadline: float) -> bytes | None:

@@ -19,6 +19,7 @@ from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Pipeline
 from backend.queue.turn import Turns
 from backend.queue.wake import Listener, Notifier
+from backend.queue.writes import Writes
 from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
 from workers.executor import Executor
@@ -77,6 +78,7 @@ class Daemon:
         release = version("lockkeeper")
         self.metrics = Metrics([a.pipeline.queue.name for a in assignments], version=release)
         self._transactions = Transactions(make_sessions(engine, limit=policy.ttl), self._stop)
+        self._writes = Writes(engine, ttl=policy.ttl)
         self._notifier = Notifier(engine)
         self._children = Children(policy.children, happened=self.metrics.child)
         pipelines = [a.pipeline for a in assignments]
@@ -106,7 +108,7 @@ class Daemon:
         executor = Executor(
             assignment.pipeline, transactions=self._transactions, held=self._held,
             children=self._children, metrics=self.metrics,
-            ttl=self._policy.ttl, beat=self._heartbeat.beat,
+            ttl=self._policy.ttl, beat=self._heartbeat.beat, writes=self._writes,
         )  # fmt: skip
         queue = assignment.pipeline.queue
         turns = Turns(self._engine, queue, limit=self._policy.ttl / 2)

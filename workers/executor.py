@@ -50,13 +50,17 @@ class Executor:
         metrics: Metrics,
         ttl: timedelta = leases.DEFAULT_TTL,
         beat: Callable[[], None] = lambda: None,
+        writes: Writes | None = None,
     ) -> None:
-        """``ttl`` is the lease time; ``beat`` renews all leases soon."""
+        """``ttl`` is the lease time; ``beat`` renews all leases soon.
+
+        Executors of one engine share ``writes``: each keeps connections out of the pool.
+        """
         self._pipeline = pipeline
         self._ttl = ttl
         self._beat = beat
         self._transactions = transactions
-        self._writes = Writes(transactions.engine, ttl=ttl)
+        self._writes = writes or Writes(transactions.engine, ttl=ttl)
         self._held = held
         self._children = children
         self._announcer = Announcer()
@@ -138,7 +142,7 @@ class Executor:
         if step.isolation is Isolation.PROCESS:
             # Waiting for a child is no stall: its time without progress counts from its start. One
             # that is quick needs no word: the commit says as much.
-            with self._announcer.during(lambda: self._announce(step, stage, lease)) as started:
+            with self._announcer.during(lambda: self._announce(stage, lease)) as started:
                 outcome = self._children.run(
                     step,
                     snapshot,
@@ -155,14 +159,18 @@ class Executor:
             raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
         return _entered(stage, lease), outcome
 
-    def _announce(self, step: Step, stage: Stage, lease: Lease) -> None:
-        """From another thread: the fence knows whether the step is still to be finished."""
+    def _announce(self, stage: Stage, lease: Lease) -> bool:
+        """From another thread: the fence knows whether the step is still to be finished.
+
+        False where it could not be said: a row that somebody has locked keeps no other waiting.
+        Who runs the step learns of a lost lease at its own next write.
+        """
         try:
-            self._begin(step, stage, lease)
-        except (LeaseLost, Stopped):
-            pass  # who runs the step learns it at its own next write
+            self._writes.progress(lease, stage.status)
         except Exception as error:  # noqa: BLE001 - a word that could not be said ends no attempt
-            log.warning("progress.unsaid", row_id=lease.id, error=type(error).__name__)
+            log.info("progress.unsaid", row_id=lease.id, error=type(error).__name__)
+            return False
+        return True
 
     def _begin(self, step: Step, stage: Stage, lease: Lease) -> None:
         """Show the stage's own status."""

@@ -173,6 +173,7 @@ class Producer(threading.Thread):
         return result.claimed
 
     def _ask(self, after: Lane | None) -> Seen:
+        self._crew.start()  # to ask may take long
         return self._turns.lanes(after, self._partitions)
 
     def _account(self, ended: list[Ended], result: Result) -> None:

@@ -29,13 +29,14 @@ log = structlog.get_logger(__name__)
 
 LOOK: Final = 0.2  # seconds between two looks at a process that runs
 EVERY: Final = 5.0  # seconds between two looks at what one holds that runs for long
+UNTOLD: Final = 30.0  # seconds until it looks by itself: who tells it may be slow, or see nothing
 MARGIN: Final = timedelta(minutes=1)  # more to look back for how a process ended
 STARTING: Final = 30.0  # seconds after which it must have claimed its row
 BACKSTOP: Final = 1.0  # seconds past the grace period in which it is to end by itself
 
 
 class Suspects(threading.Thread):
-    """Runs suspects one after the other, once it is told that there are any.
+    """Runs suspects one after the other, once it is told that there are any, or has found some.
 
     Args:
         command: of the process; queue, token, name and partitions are appended. Without one
@@ -74,11 +75,17 @@ class Suspects(threading.Thread):
         self._told.set()
 
     def run(self) -> None:
-        while self._told.wait() and not self._stopped.is_set():
-            self._told.clear()
-            waiting = [a for a in self._assignments if a.pipeline.queue.name in self._queues]
+        while not self._stopped.is_set():
+            waiting = self._next()
             while self._serve_each(waiting):
                 waiting = self._waiting()
+
+    def _next(self) -> list[Assignment]:
+        """Those that it was told of, or that it found where nobody told it anything for long."""
+        if not self._told.wait(UNTOLD):
+            return self._waiting()
+        self._told.clear()
+        return [a for a in self._assignments if a.pipeline.queue.name in self._queues]
 
     def _serve_each(self, waiting: Sequence[Assignment]) -> bool:
         """Run one suspect of each; whether any was to be had."""
@@ -88,6 +95,8 @@ class Suspects(threading.Thread):
     def _waiting(self) -> list[Assignment]:
         """Those with a suspect, found in one statement for all."""
         served = {a.pipeline.queue: a.partitions for a in self._assignments}
+        if not served:
+            return []
         try:
             names = self._transactions.single(lambda session: leases.suspects_wait(session, served))
         except SQLAlchemyError as error:

@@ -141,10 +141,11 @@ def check(claims_of: Callable[[str], Claims]) -> None:
     if requirement.otherwise and requirement.otherwise(bearer):
         return
     called = _identify(bearer, claims_of, requirement)
+    g.principal = called.principal  # the log names those who are refused, too
     _demand(requirement, called.principal)
     if requirement.rate:
         requirement.rate.demand(g.statements, called)
-    g.principal, g.found = called.principal, called.rest
+    g.found = called.rest
 
 
 def refuse_unmarked(app: Flask) -> None:

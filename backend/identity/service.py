@@ -64,6 +64,8 @@ def create_user(
 
 def user_named(session: Session, username: str) -> User | None:
     """An active user, whatever the case of the name."""
+    if not username.isascii():
+        return None  # the database's lower case may make an ASCII letter of another
     return session.scalar(
         select(User).where(func.lower(User.username) == func.lower(username), User.active)
     )

@@ -72,7 +72,7 @@ def create_app(
     problems.register(app)
     app.after_request(requests.count)
 
-    statements = Autocommit(sessions.kw["bind"], keep=settings.database_pool_size // 2)
+    statements = Autocommit(sessions.kw["bind"], keep=_kept(settings))
     claims_of = lru_cache(maxsize=TOKENS)(guard.verified)
 
     @app.before_request
@@ -84,3 +84,12 @@ def create_app(
         app.register_blueprint(blueprint)
     guard.refuse_unmarked(app)
     return app
+
+
+def _kept(settings: Settings) -> int:
+    """Connections kept for single statements: what they hold, sessions cannot have.
+
+    At a peak each thread finds a connection even so, where twice the pool has one for each.
+    """
+    size = settings.database_pool_size
+    return max(0, min(size // 2, 2 * size - settings.api_threads))

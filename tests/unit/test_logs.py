@@ -81,3 +81,10 @@ def test_a_line_for_people_is_the_console_renderers_own(event: dict[str, object]
 
     theirs = structlog.dev.ConsoleRenderer(colors=False)(None, "info", dict(said))
     assert line == theirs
+
+
+@pytest.mark.parametrize("moves", ["a\x1b[2Jb", "a\x0bb", "a\x85b", "a\u2028b", "a\u202eb", "\x00"])
+def test_a_strangers_text_neither_ends_a_line_nor_moves_a_cursor(moves: str) -> None:
+    said = {"timestamp": "2026-01-01T00:00:00Z", "level": "info", "event": "said", "by": moves}
+
+    assert logs.plain(None, "info", said).endswith(f" by={moves!r}")

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from flask import Blueprint, current_app, g
+from flask import Blueprint, Response, current_app, g
 
 from backend.identity.guard import (
     Principal,
@@ -14,7 +14,7 @@ from backend.identity.guard import (
     requires,
 )
 from backend.identity.limits import Rate
-from backend.operations import UploadedFile, operation, settings, transaction
+from backend.operations import JSON, UploadedFile, operation, settings, transaction
 from backend.problems import (
     Conflict,
     Forbidden,
@@ -95,9 +95,9 @@ def requests(query: schemas.Page) -> schemas.RequestsOut:
 @bp.get("/requests/<id>")
 @requires(Role.USER, reading=DETAIL)
 @operation(problems=[NotFound])
-def request_detail(path: schemas.ById) -> schemas.RequestDetail:
+def request_detail(path: schemas.ById) -> schemas.RequestDetail | Response:
     """One request with every package, exclusion and notice; a foreign one is not found."""
-    return schemas.RequestDetail.of(service.shown(path.id, found()))
+    return Response(schemas.RequestDetail.text(service.shown(path.id, found())), mimetype=JSON)
 
 
 def _progress(request_id: int) -> schemas.RequestProgress:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
+from backend.identity.schemas import Moment
 from backend.operations import UploadedFile
 from backend.workloads.packages import service
 from backend.workloads.packages.submission import Submitted
@@ -81,7 +82,7 @@ class RequestOut(BaseModel):
     total_packages: int
     completed_packages: int
     completion_percentage: float
-    created_at: datetime
+    created_at: Moment
     requestor: str
     package_counts: dict[str, int]
 
@@ -108,8 +109,8 @@ class RequestsOut(BaseModel):
     next: int | None
 
 
-class FindingOut(Stored):
-    id: str = Field(validation_alias="advisory")
+class FindingOut(BaseModel):
+    id: str
     aliases: list[str]
     kind: str
     severity: str
@@ -141,22 +142,17 @@ class PackageOut(BaseModel):
     dev: bool
     optional: bool
     attempts: int
-    available_at: datetime | None
-    updated_at: datetime
+    available_at: Moment | None
+    updated_at: Moment
     findings: list[FindingOut]
     coverage: list[dict[str, Any]] | None
     notes: list[str]
 
 
-class NoticeOut(Stored):
+class NoticeOut(BaseModel):
     kind: str
     entry: str
     detail: str
-
-
-_PACKAGES: Final = TypeAdapter(list[PackageOut])
-_EXCLUSIONS: Final = TypeAdapter(list[Excluded])
-_NOTICES: Final = TypeAdapter(list[NoticeOut])
 
 
 class RequestDetail(BaseModel):
@@ -165,13 +161,12 @@ class RequestDetail(BaseModel):
     excluded: list[Excluded]
     notices: list[NoticeOut]
 
-    @classmethod
-    def of(cls, shown: service.RequestShown) -> "RequestDetail":
-        return cls(
-            request=RequestOut.of(shown.summary),
-            packages=_PACKAGES.validate_json(shown.packages),
-            excluded=_EXCLUSIONS.validate_json(shown.excluded),
-            notices=_NOTICES.validate_json(shown.notices),
+    @staticmethod
+    def text(shown: service.RequestShown) -> str:
+        """One as JSON. The database has written the lists; nothing takes them apart again."""
+        return (
+            f'{{"request":{RequestOut.of(shown.summary).model_dump_json()},'
+            f'"packages":{shown.packages},"excluded":{shown.excluded},"notices":{shown.notices}}}'
         )
 
 
@@ -197,7 +192,7 @@ class RequestProgress(BaseModel):
     progress_percentage: float
     status_counts: dict[str, int]
     packages: list[PackageProgress]
-    timestamp: datetime
+    timestamp: Moment
 
     @classmethod
     def of(cls, shown: service.RequestShown) -> "RequestProgress":
@@ -220,7 +215,7 @@ class Activity(BaseModel):
     package_name: str
     package_version: str
     status: str
-    updated_at: datetime
+    updated_at: Moment
 
 
 class QueueOut(BaseModel):
@@ -236,7 +231,7 @@ class ProcessingOut(BaseModel):
     total_requests: int
     recent_activity: list[Activity]
     queue: QueueOut
-    timestamp: datetime
+    timestamp: Moment
 
     @classmethod
     def of(cls, now: service.Processing) -> "ProcessingOut":
@@ -303,8 +298,8 @@ class LicenceOut(Stored):
     name: str
     identifier: str
     status: Tier
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class LicencesOut(BaseModel):

@@ -1,7 +1,7 @@
 """What is read of requests, each in one statement.
 
-Packages and what belongs to them come as JSON within it, and as text: the schema that shows them is
-what reads it.
+Packages and what belongs to them come as JSON text within it. That of ``DETAIL`` goes out as it is:
+each list has the members of its schema, in their order.
 """
 
 from typing import Final
@@ -53,6 +53,9 @@ PROGRESS: Final = answering(f"""
 {_FROM} WHERE {_ONE}
 """)  # noqa: S608 - statements of this module
 
+# As the schemas write it.
+_UTC: Final = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
+
 # ``checked`` is the strength of what this lock names; an artifact may be shared by locks that name
 # more or less.
 _PACKAGE: Final = f"""
@@ -62,10 +65,15 @@ SELECT s.id, p.name, p.version, p.purl, s.status, s.failure, s.error, s.security
   CASE WHEN a.sha512 IS NOT NULL
     THEN coalesce(nullif(split_part(w.integrity, '-', 1), ''), 'none') END AS checked,
   w.entries, w.dev, w.optional, s.attempts,
-  CASE WHEN isfinite(s.available_at) THEN s.available_at END AS available_at, s.updated_at,
-  scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
+  CASE WHEN isfinite(s.available_at)
+    THEN to_char(s.available_at AT TIME ZONE 'UTC', {_UTC}) END AS available_at,
+  to_char(s.updated_at AT TIME ZONE 'UTC', {_UTC}) AS updated_at,
   coalesce((
-    SELECT json_agg(f ORDER BY f.id) FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings
+    SELECT json_agg(json_build_object('id', f.advisory, 'aliases', f.aliases, 'kind', f.kind,
+      'severity', f.severity, 'title', f.title, 'fixed', f.fixed, 'source', f.source,
+      'component', f.component) ORDER BY f.id)
+    FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings,
+  scan.coverage, coalesce(scan.notes, '{{}}') AS notes
 FROM request_packages w {_STATUS}
 JOIN packages p ON p.id = w.package_id
 JOIN artifacts a ON a.id = w.artifact_id
@@ -78,9 +86,11 @@ WHERE w.request_id = r.id ORDER BY p.name, p.version, w.id
 DETAIL: Final = answering(f"""
 {_REQUEST},
   (SELECT coalesce(json_agg(package), '[]')::text FROM ({_PACKAGE}) package) AS packages,
-  (SELECT coalesce(json_agg(e ORDER BY e.id), '[]')::text FROM request_exclusions e
-    WHERE e.request_id = r.id) AS excluded,
-  (SELECT coalesce(json_agg(n ORDER BY n.id), '[]')::text FROM request_notices n
-    WHERE n.request_id = r.id) AS notices
+  (SELECT coalesce(json_agg(json_build_object(
+      'entry', e.entry, 'reason', e.reason, 'detail', e.detail) ORDER BY e.id), '[]')::text
+    FROM request_exclusions e WHERE e.request_id = r.id) AS excluded,
+  (SELECT coalesce(json_agg(json_build_object(
+      'kind', n.kind, 'entry', n.entry, 'detail', n.detail) ORDER BY n.id), '[]')::text
+    FROM request_notices n WHERE n.request_id = r.id) AS notices
 {_FROM} WHERE {_ONE}
 """)  # noqa: S608 - statements of this module

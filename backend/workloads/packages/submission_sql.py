@@ -73,22 +73,22 @@ WITH given AS MATERIALIZED (
   RETURNING id
 ), line AS MATERIALIZED (
   SELECT request.id AS request_id, named.id AS package_id, integrity, entries, dev, optional,
-    license_claim, place
+    license_claim
   FROM request, given JOIN named USING (key)  -- one column: by three, one row would be expected
 ), artifact AS (
   INSERT INTO artifacts (package_id, integrity)
-  SELECT package_id, integrity FROM line ORDER BY package_id
+  SELECT package_id, integrity FROM line
   RETURNING id, package_id
 ), queued AS (
   INSERT INTO package_status (artifact_id, status, priority, max_attempts)
   SELECT id, '{VETTING_QUEUE.ready}', CAST(%(priority)s AS smallint), {VETTING_QUEUE.max_attempts}
-  FROM artifact ORDER BY id
+  FROM artifact
 ), linked AS (
   INSERT INTO request_packages (request_id, package_id, artifact_id, type, integrity, entries,
     dev, optional, license_claim)
   SELECT request_id, package_id, artifact.id, 'new', integrity, entries, dev, optional,
     license_claim
-  FROM line JOIN artifact USING (package_id) ORDER BY place
+  FROM line JOIN artifact USING (package_id)
 ), {_NOTED}
 SELECT id FROM request
 """)  # noqa: S608 - constants of this module

@@ -26,6 +26,7 @@ from backend.settings import Settings
 from backend.web.assembly import assemble
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.pipeline import pipelines
+from backend.workloads.packages.schemas import RequestDetail
 from tests.callers import Caller, make_settings
 from tests.registry_server import RegistryServer, integrity, npm_package, tarball_path
 from workers.daemon import Assignment, Daemon, Policy
@@ -331,6 +332,8 @@ class House:
     def detail(self, request_id: int) -> dict[str, Any]:
         answer = self.people.admin("GET", f"/api/packages/requests/{request_id}")
         assert answer.status_code == 200, answer.text
+        # The database writes parts of it: every test that reads one sees that it fits its schema.
+        RequestDetail.model_validate_json(answer.data, strict=True, extra="forbid")
         document: dict[str, Any] = answer.get_json()
         return document
 

@@ -183,3 +183,26 @@ def test_a_row_behind_the_mark_of_a_lane_is_found_however_many_lanes_there_are(
         if n == 3:
             late = [rows.one(ERRAND, fairness_key=k, available_at=ago("1 hour")) for k in "ab"]
     assert "open" not in {rows.row(row_id, ERRAND).status for row_id in late}
+
+
+def test_a_claimed_row_begins_while_the_lanes_of_the_next_claim_are_asked_for(
+    rows: Rows, make: Make, engine: Engine
+) -> None:
+    began = threading.Semaphore(0)
+
+    def run(_lease: Any, _tools: None) -> Done:
+        began.release()
+        return Done(None)
+
+    producer = make(ERRAND, run)
+    rows.one(ERRAND, fairness_key="a")
+    taken(producer)  # leaves an idle thread
+    assert began.acquire(timeout=10)
+    rows.one(ERRAND, fairness_key="a")
+    producer._turn()
+    turn = threading.Thread(target=producer._turn)
+    with engine.begin() as somebody:
+        somebody.execute(text("LOCK TABLE errand IN ACCESS EXCLUSIVE MODE"))
+        turn.start()
+        assert began.acquire(timeout=3)
+    turn.join()

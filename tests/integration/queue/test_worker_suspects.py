@@ -236,3 +236,26 @@ def test_a_settlement_that_the_database_refuses_for_its_own_reasons_convicts_nob
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP FUNCTION refuse CASCADE; DROP SEQUENCE refusals")
     assert rows.outcomes(row_id) == ["retry", "done"]
+
+
+def test_suspects_are_found_even_where_nobody_tells_of_them(
+    rows: Rows, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for both is busy for minutes where one table is locked."""
+    monkeypatch.setattr(suspects, "UNTOLD", 0.01)
+    rows.one(stalls=2)
+    pipeline = Pipeline(queue=PROBE, steps=(Step("first", print), Step("second", print)))
+    daemon = Daemon(engine, engine, [Assignment(pipeline)], Policy(), alone=["true"])
+    found, served = threading.Event(), daemon._suspects
+
+    def serve(_assignment: Assignment) -> bool:
+        found.set()
+        return False
+
+    monkeypatch.setattr(served, "_serve", serve)
+    served.start()
+    try:
+        assert found.wait(10)
+    finally:
+        served.stop()
+        served.join(10)

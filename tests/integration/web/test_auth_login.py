@@ -223,6 +223,15 @@ def test_guessing_is_slowed_down_for_one_name_but_not_for_another(
     assert 1 <= problem["retry_after"] <= 30
 
 
+def test_a_name_in_another_alphabet_is_no_further_attempt_at_somebodys_password(
+    client: FlaskClient, add_user: AddUser
+) -> None:
+    add_user("admin2")
+    other = {"username": "adm\u0130n2", "password": PASSWORD}  # the database's lower case: an i
+
+    assert client.post("/api/auth/login", json=other).status_code == 401
+
+
 @pytest.fixture
 def claims(user: Caller) -> dict[str, object]:
     return jwt.decode(user.token, SIGNING_KEY, algorithms=["HS256"], audience=tokens.AUDIENCE)

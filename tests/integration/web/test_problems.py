@@ -274,3 +274,11 @@ def test_each_request_is_one_log_line_with_its_time(client: FlaskClient) -> None
     assert line["event"] == "request.served"
     assert line["path"] == "/api/x%0Aforged"
     assert line["ms"] >= 0
+
+
+def test_the_log_names_who_was_refused(user: Caller) -> None:
+    with capture_logs() as logged:
+        answer = user("GET", "/api/admin/users")
+
+    assert answer.status_code == 403
+    assert [line["user_id"] for line in logged] == [user.id]

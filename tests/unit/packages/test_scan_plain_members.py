@@ -91,6 +91,8 @@ def test_whatever_is_not_plain_is_left_to_the_library(archive: bytes, tmp_path: 
 )
 @example(damage=[(156, ord("5"))], mended=True)
 @example(damage=[(124, ord(" "))], mended=True)
+@example(damage=[(104, ord(","))], mended=True)
+@example(damage=[(126, ord(","))], mended=True)
 def test_what_it_takes_the_library_reads_alike(
     damage: list[tuple[int, int]], mended: bool, tmp_path: Path
 ) -> None:

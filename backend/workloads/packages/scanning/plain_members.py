@@ -19,7 +19,7 @@ from backend.workloads.packages.scanning.members import Member, Members, package
 _BLOCK = 512
 _CHUNK = 64 * 1024
 _HEADER = struct.Struct("100s 8s8s8s 12s 12s 8s c 100s 8s 64s 16s 155s 12x")  # pax(1), ustar
-_NUMBERS = re.compile(rb"[0-7]*[ \0]*(?:,[0-7]*[ \0]*)*")
+_NUMBERS = re.compile(rb"[0-7]*[ \0]*(?:,[0-7]*[ \0]*){7}")  # so many fields, and no other comma
 _FILE, _FOLDER = b"0", b"5"
 _USTAR = b"ustar\x0000"
 _ZEROS = bytes(_BLOCK)
