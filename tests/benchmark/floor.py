@@ -19,6 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import psycopg2
+from psycopg2.errors import DeadlockDetected
 
 SAY_EVERY: Final = 0.25  # seconds
 CHANNEL: Final = "bench"
@@ -67,10 +68,18 @@ class Loop:
         token = uuid4()
         held = ",".join([str(row[0]) for row in self._held])
         tokens = ",".join([str(self._token)] * len(self._held))
-        self._cursor.execute(f"EXECUTE turn('{{{held}}}', '{{{tokens}}}', '{token}')")
+        self._execute(f"EXECUTE turn('{{{held}}}', '{{{tokens}}}', '{token}')")
         self.settled += len(self._held)
         self._held, self._token = self._cursor.fetchall(), token
         return bool(self._held)
+
+    def _execute(self, statement: str) -> None:
+        """Until it is taken: a claim may lock rows that it rejects, and a settle waits for them."""
+        while True:
+            try:
+                return self._cursor.execute(statement)
+            except DeadlockDetected:
+                continue
 
     def run(self, *, stay: bool) -> None:
         """Work until the queue is empty; for ever where it is to ``stay``."""
