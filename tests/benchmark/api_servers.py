@@ -9,18 +9,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import psycopg2
 
 from backend.web.serve import free_port
+from tests.benchmark import processor
 from tests.conftest import REPOSITORY
 
 PATIENCE: Final = 30.0  # seconds for a server to listen, and to stop
 GLANCE: Final = 0.05  # seconds between two looks for a server that starts
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-BACKENDS: Final = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +30,13 @@ class Served:
     url: str
 
     def cpu_seconds(self) -> tuple[float, float]:
-        """Used so far: by the server's workers, and by all connections of the database."""
-        pid = self.process.pid
-        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        with closing(psycopg2.connect(self.url)) as link, link.cursor() as cursor:
-            cursor.execute(BACKENDS)
-            backends = [row[0] for row in cursor.fetchall()]
-        return sum(map(_cpu_seconds, workers)), sum(map(_cpu_seconds, backends))
+        """Used so far: by the server's workers, and by PostgreSQL with all its processes."""
+        with closing(psycopg2.connect(self.url)) as link:
+            backend = processor.usage(link.info.backend_pid)
+            assert backend is not None
+            return processor.family_seconds(self.process.pid), processor.family_seconds(
+                backend.parent
+            )
 
 
 @contextmanager
@@ -73,13 +71,3 @@ def _await(process: subprocess.Popen[bytes], port: int, module: str) -> None:
         else:
             return
     raise RuntimeError(f"{module} does not listen; it ended with {process.poll()}")
-
-
-def _cpu_seconds(pid: int | str) -> float:
-    """User and system time of one process; 0 where it has ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return 0.0
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS

@@ -16,8 +16,8 @@ class Usage(NamedTuple):
     reaped: int
 
 
-def _usage(pid: int) -> Usage | None:
-    """None where it is gone."""
+def usage(pid: int) -> Usage | None:
+    """Of one process; None where it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -31,12 +31,12 @@ def family_seconds(pid: int) -> float:
     """Seconds of processor time of ``pid`` and its descendants, those that ended included."""
     children: defaultdict[int, list[tuple[int, Usage]]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and (usage := _usage(int(entry.name))):
-            children[usage.parent].append((int(entry.name), usage))
-    own = _usage(pid)
+        if entry.name.isdecimal() and (used := usage(int(entry.name))):
+            children[used.parent].append((int(entry.name), used))
+    own = usage(pid)
     if own is None:
         return 0.0
     members = [(pid, own)]
     for member, _ in members:
         members += children[member]
-    return sum(usage.own + usage.reaped for _, usage in members) / TICKS
+    return sum(used.own + used.reaped for _, used in members) / TICKS
