@@ -8,6 +8,7 @@ from backend.queue import leases
 from backend.queue.claiming import FAIR_LANES
 from backend.queue.leases import Lane, Seen
 from backend.queue.lifecycle import Queue
+from workers.front import SHARE
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
 
@@ -16,7 +17,8 @@ class Circle:
     """The lanes of one queue for one worker.
 
     Those of a fair queue have to be asked for. Where there are so few that one claim can take from
-    all of them, the answer serves for a second: a key that is new waits so long at most, and only
+    all of them, the answer serves for a second, or longer where to ask takes long (an old snapshot
+    keeps dead rows at the head of each lane): a key that is new waits so long at most, and only
     while the worker finds plenty to do. Where there are more, each claim asks for the next ones.
     """
 
@@ -37,10 +39,12 @@ class Circle:
         count = min(room, FAIR_LANES)
         if time.monotonic() < self._known_until:
             return Seen(self._turn(count))
+        began = time.monotonic()
         seen = ask(self._after)
+        now = time.monotonic()
         if len(seen.lanes) < FAIR_LANES:
             self._known = list(seen.lanes)
-            self._known_until = time.monotonic() + KNOWN
+            self._known_until = now + max(KNOWN, SHARE * (now - began))
             return Seen(self._turn(count), seen.at, whole=len(seen.lanes) <= count)
         self._after = seen.lanes[count - 1]
         return Seen(seen.lanes[:count], seen.at, whole=False)
