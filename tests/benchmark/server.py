@@ -21,7 +21,7 @@ from tests.benchmark.measures import statements_in
 from tests.benchmark.workload import create_table
 
 TEMPLATE: Final = "bench_template"
-PATIENCE: Final = 30.0  # seconds for the server's own workers to leave a database
+PATIENCE: Final = 300.0  # seconds for the server's own vacuum to leave a database
 
 
 class Database:
