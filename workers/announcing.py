@@ -48,12 +48,12 @@ class Announcer:
                 one.over = True
 
     def _expect(self, say: Callable[[], bool]) -> _Pending:
+        one = _Pending(say, time.monotonic() + self._patience)
         with self._lock:
-            one = _Pending(say, time.monotonic() + self._patience)
+            if not self._runs:  # should it not start, the next one tries again
+                threading.Thread(target=self._run, name="announcer", daemon=True).start()
+                self._runs = True
             self._pending.append(one)
-            begins, self._runs = not self._runs, True
-        if begins:
-            threading.Thread(target=self._run, name="announcer", daemon=True).start()
         return one
 
     def _run(self) -> None:
