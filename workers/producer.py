@@ -201,7 +201,7 @@ class Producer(threading.Thread):
         waits = [delay.total_seconds() for one in ended if (delay := one.settlement.delay)]
         now = time.monotonic()
         due = [now + seconds for seconds in (*waits, wait) if seconds is not None]
-        if request.marks is self._marks:  # a row may lie behind them
+        if request.marks is self._marks or result.repeated:  # a row may lie behind them
             due.append(self._front.due(seen.lanes))
         if not seen.whole:  # others were quicker in these lanes
             due.append(now + LOCKED)

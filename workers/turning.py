@@ -32,6 +32,7 @@ class Result:
     ``stored`` came to their end as history has it; ``locked`` are ids of rows to be settled later;
     ``lost`` counts leases that somebody else had taken. ``took`` is in seconds, of the one
     statement, be it that it was answered or that it gave up at its limit; 0 where it broke.
+    ``repeated`` is a turn that was taken in steps, from the fallback's marks on.
     """
 
     claimed: list[Lease]
@@ -41,6 +42,7 @@ class Result:
     lost: int = 0
     took: float = 0.0
     due: float | None = None
+    repeated: bool = False
 
 
 class SteadyTurns:
@@ -78,7 +80,7 @@ class SteadyTurns:
             gave_up = getattr(getattr(error, "orig", None), "pgcode", None) == GAVE_UP
             took = time.monotonic() - began if gave_up else 0.0
             result = self._in_steps(ended, replace(request, marks=fallback))
-            return replace(result, took=took)
+            return replace(result, took=took, repeated=True)
 
     def lanes(self, after: Lane | None, partitions: Sequence[str] | None) -> Seen:
         """The next lanes of a fair queue: see :func:`backend.queue.leases.next_lanes`."""

@@ -111,7 +111,11 @@ def test_a_turn_that_broke_puts_the_next_look_from_the_front_off_no_longer(
         threading.Event().wait(0.3)  # of the outage
     turn.join()
 
-    assert producer._front.due(fixed_lanes(PARCEL)) - producer._turned < 2
+    front = producer._front.due(fixed_lanes(PARCEL))
+    assert front - producer._turned < 2
+    # It was repeated from the marks: behind them nobody has looked yet.
+    assert producer._due is not None
+    assert producer._due <= front
 
 
 def test_an_empty_claim_from_some_of_the_lanes_says_nothing_of_the_others(
