@@ -58,6 +58,7 @@ class Harness:
         self._away: set[ChaosWorker] = set()
         self._drains: dict[ChaosWorker, float] = {}
         self._told_twice: set[ChaosWorker] = set()
+        self._told_early: set[ChaosWorker] = set()
         self._expected: list[tuple[str, threading.Event]] = []
 
     def tend(self) -> None:
@@ -166,6 +167,8 @@ class Harness:
         self._drains[worker] = time.monotonic() + worker.options.grace + DRAINED
         if twice:
             self._told_twice.add(worker)
+        if not worker.ready:
+            self._told_early.add(worker)
         worker.terminate()
 
     def say(self, what: str) -> None:
@@ -201,6 +204,8 @@ class Harness:
         if worker in self._told_twice:
             # The second of them where the interpreter is shutting down: its handlers are gone.
             expected |= {128 + signal.SIGTERM, -signal.SIGTERM}
+        if worker in self._told_early:
+            expected.add(-signal.SIGTERM)  # its handlers were not there yet, and it held nothing
         if code not in expected:
             self._violated(f"{worker.name} exited with {code}")
         if code == -signal.SIGKILL and worker not in self._away:
@@ -209,5 +214,6 @@ class Harness:
         self.say(f"{worker.name} is gone ({code})")
         self._away.discard(worker)
         self._told_twice.discard(worker)
+        self._told_early.discard(worker)
         self._drains.pop(worker, None)
         self.fleet.bury(worker)
