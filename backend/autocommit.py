@@ -12,11 +12,11 @@ is prepared. That is noticed, and from then on statements are sent as they are.
 
 import hashlib
 from collections import namedtuple
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg2
 from psycopg2 import extensions
@@ -62,6 +62,13 @@ class Statement:
         self.execution = f"EXECUTE {name} ({values})" if numbers else f"EXECUTE {name}"
 
 
+class _Link(NamedTuple):
+    """A connection, as the pool and as the driver knows it: from one to the other is a long way."""
+
+    pooled: PoolProxiedConnection
+    driver: driver.Connection
+
+
 class Autocommit:
     """Runs statements on connections of ``engine``'s pool; for any number of threads."""
 
@@ -73,7 +80,7 @@ class Autocommit:
         """
         self._engine = engine
         self._keep = keep
-        self._kept: list[PoolProxiedConnection] = []
+        self._kept: list[_Link] = []
         milliseconds = int(limit.total_seconds() * 1000)
         self._limit = f"SET LOCAL statement_timeout = {milliseconds}; "
         self._plain = False
@@ -106,72 +113,57 @@ class Autocommit:
     def _rows(
         self, statements: Sequence[Statement], params: Mapping[str, Any], *, plain: bool
     ) -> list[Any]:
+        link = self._take()
         try:
-            with (
-                self._connection() as link,
-                link.cursor(cursor_factory=extensions.cursor) as cursor,
-            ):
-                sent = [s.text if plain else _message(s, link, params) for s in statements]
+            with link.driver.cursor(cursor_factory=extensions.cursor) as cursor:
+                sent = [s.text if plain else _message(s, link.driver, params) for s in statements]
                 settings = self._limit
                 if not any(statement.durable for statement in statements):
                     settings += NOT_DURABLE
                 cursor.execute(settings + "; ".join(sent), params or None)
                 found = cursor.fetchall()
-                row = _row(*[column.name for column in cursor.description])
-                return [*map(row._make, found)]
-        except psycopg2.Error as error:
-            if plain or error.pgcode not in NOT_PREPARED:
+                row = _row(*[column.name for column in cursor.description or ()])
+            self._give_back(link)
+            return [*map(row._make, found)]
+        except BaseException as error:
+            link.pooled.invalidate()  # in whatever state it is, nobody else gets it
+            link.pooled.close()
+            if plain or getattr(error, "pgcode", None) not in NOT_PREPARED:
                 raise
         self._plain = True  # nothing was done yet
         return self._rows(statements, params, plain=True)
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        link = self._take()
-        try:
-            yield link
-            self._give_back(link)
-        except BaseException:
-            link.invalidate()  # in whatever state it is, nobody else gets it
-            link.close()
-            raise
-
-    def _take(self) -> PoolProxiedConnection:
+    def _take(self) -> _Link:
         with suppress(IndexError):
             link = self._kept.pop()
-            if _driver(link).trusted:
+            if link.driver.trusted:
                 return link
-            link.invalidate()
-        link = self._engine.raw_connection()
-        _driver(link).autocommit = True  # a word to the driver alone, not to the server
-        return link
+            link.pooled.invalidate()
+        pooled = self._engine.raw_connection()
+        assert isinstance(pooled.driver_connection, driver.Connection)
+        pooled.driver_connection.autocommit = True  # a word to the driver alone, not to the server
+        return _Link(pooled, pooled.driver_connection)
 
-    def _give_back(self, link: PoolProxiedConnection) -> None:
+    def _give_back(self, link: _Link) -> None:
         if len(self._kept) < self._keep:
-            _driver(link).rollback()  # there is nothing: it notes when it was used
+            link.driver.answered()
             self._kept.append(link)
         else:
-            _driver(link).autocommit = False
-            link.close()
+            link.driver.autocommit = False
+            link.pooled.close()
 
     def _let_go(self, _engine: Engine) -> None:
         """A pool that is disposed of does not know those that are kept."""
         with suppress(IndexError):
             while True:
-                self._kept.pop().invalidate()
+                self._kept.pop().pooled.invalidate()
 
 
-def _driver(link: PoolProxiedConnection) -> driver.Connection:
-    assert isinstance(link.driver_connection, driver.Connection)
-    return link.driver_connection
-
-
-def _message(statement: Statement, link: PoolProxiedConnection, params: Mapping[str, Any]) -> str:
+def _message(statement: Statement, link: driver.Connection, params: Mapping[str, Any]) -> str:
     # By name: two threads that need one for the first time may each make theirs.
-    prepared = link.info.setdefault("prepared", set())
-    if statement.name in prepared:
+    if statement.name in link.prepared:
         return statement.execution
-    prepared.add(statement.name)
+    link.prepared.add(statement.name)
     # Where there are values, the driver takes a single % for the place of one.
     preparation = statement.preparation.replace("%", "%%") if params else statement.preparation
     return preparation + statement.execution

@@ -47,6 +47,8 @@ class Connection(extensions.connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cursor_factory = Cursor
+        self.prepared: set[str] = set()
+        """The names of the statements that its user prepared on it."""
         self._used = time.monotonic()
         self._spoken_to = select.poll()
         self._spoken_to.register(self.fileno(), select.POLLIN)
@@ -95,10 +97,14 @@ class Connection(extensions.connection):
                 with self.cursor() as cursor:
                     cursor.execute(how)
         finally:
-            self._used = time.monotonic()
+            self.answered()
             if self._began and self.get_transaction_status() == IDLE:
                 self._began = False
                 self.set_session(autocommit=False)
+
+    def answered(self) -> None:
+        """Note that it was used just now; commit and rollback do so by themselves."""
+        self._used = time.monotonic()
 
     @property
     def left_open(self) -> bool:

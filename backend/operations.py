@@ -15,7 +15,7 @@ Path parameters are plain ``<id>``: the model converts them, also where they hav
 """
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -25,10 +25,9 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_h
 from flask import Response, current_app, g, request
 from pydantic import BaseModel, InstanceOf, ValidationError, WithJsonSchema
 from sqlalchemy.orm import Session
-from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
-from backend import strictjson
+from backend import forms, strictjson
 from backend.problems import Malformed, Problem
 from backend.settings import Settings
 
@@ -37,7 +36,7 @@ JSON = "application/json"
 _NOT_AN_OBJECT = "Input should be a JSON object"
 
 UploadedFile = Annotated[
-    InstanceOf[FileStorage],
+    InstanceOf[forms.File],
     WithJsonSchema({"type": "string", "contentMediaType": "application/octet-stream"}),
 ]
 
@@ -83,10 +82,24 @@ def operation(
             arguments = {name: _read(name, model, path) for name, model in hints.items()}
             return _response(function(**arguments), declared)
 
-        view.__dict__["operation"] = declared
-        return view
+        made = _closing(view) if "form" in hints else view
+        made.__dict__["operation"] = declared
+        return made
 
     return declare
+
+
+def _closing(view: Callable[..., Response]) -> Callable[..., Response]:
+    """The files of a form are gone with the view that read it."""
+
+    @wraps(view)
+    def closing(**path: str) -> Response:
+        try:
+            return view(**path)
+        finally:
+            forms.close(g.pop("parts", ()))
+
+    return closing
 
 
 def transaction() -> AbstractContextManager[Session]:
@@ -119,8 +132,12 @@ def _raw(source: str, model: type[BaseModel], path: Mapping[str, str]) -> Any:
     if source == "path":
         return {name: _clean(f"path.{name}", text) for name, text in path.items()}
     if source == "query":
-        return _fields("query", model, request.args)
-    return {**_fields("form", model, request.form), **_fields("form", model, request.files)}
+        return _fields("query", model, request.args.lists())
+    g.parts = forms.parts_of(request)
+    given: dict[str, list[Any]] = {}
+    for part in g.parts:
+        given.setdefault(part.name, []).append(forms.content(part))
+    return _fields("form", model, given.items())
 
 
 def _json_body() -> Any:
@@ -134,10 +151,12 @@ def _json_body() -> Any:
     return strictjson.loads(data)
 
 
-def _fields(source: str, model: type[BaseModel], given: MultiDict[str, Any]) -> dict[str, Any]:
+def _fields(
+    source: str, model: type[BaseModel], given: Iterable[tuple[str, Sequence[Any]]]
+) -> dict[str, Any]:
     lists = _lists(model)
     found: dict[str, Any] = {}
-    for name, values in given.lists():
+    for name, values in given:
         clean = [_clean(f"{source}.{name}", value) for value in values]
         if name not in lists and len(clean) > 1:
             raise Malformed(f"{source}.{strictjson.shown(name)} is given {len(clean)} times.")

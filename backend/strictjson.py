@@ -142,6 +142,8 @@ def _check_depth(bare: bytes, max_depth: int) -> None:
 
     Up to the first syntax error this is the true depth, and the decoder goes no further than that.
     """
+    if bare.count(b"{") + bare.count(b"[") <= max_depth:
+        return
     steps = array("b", bare.translate(_STEP, _NOT_BRACKETS))
     if max(accumulate(steps), default=0) > max_depth:
         raise Malformed(

@@ -1,4 +1,4 @@
-"""Who may call a view. ``requires`` and ``public`` mark it; ``check`` runs before anything else.
+"""Who may call a view. ``requires`` and ``public`` mark it; ``admitted`` runs before anything else.
 
 The check is a hook of the whole application and not a wrapper: no order of decorators, and no
 parsing of a body, can come before it. A view without a mark stops the application from starting.
@@ -10,23 +10,35 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Request, g
 from flask_jwt_extended import create_access_token, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 from pydantic import BaseModel, ValidationError
 
+from backend.autocommit import Autocommit
 from backend.identity import callers, service, tokens
 from backend.identity.callers import WHO, Called, Question
 from backend.identity.limits import Rate
 from backend.identity.roles import Principal, Role, Scope
 from backend.problems import Forbidden, Unauthorized
 
-__all__ = ["Principal", "Role", "Scope", "check", "current_user", "public", "requires", "verified"]
+__all__ = [
+    "Principal",
+    "Role",
+    "Scope",
+    "admitted",
+    "current_user",
+    "public",
+    "requires",
+    "verified",
+]
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 LEEWAY: Final = tokens.CLOCK_LEEWAY.total_seconds()
+USER_ID: Final = "lockkeeper.user_id"
+"""In a request's environment: who called, for the log; also of those who are refused."""
 BITS: Final = 63  # of the database's numbers, beside the sign
 
 
@@ -41,7 +53,7 @@ class Reading:
     question: Question
     path: type[BaseModel]
 
-    def values(self) -> dict[str, Any] | None:
+    def values(self, request: Request) -> dict[str, Any] | None:
         try:
             return self.path.model_validate(request.view_args).model_dump()
         except ValidationError:
@@ -120,11 +132,16 @@ def found() -> Sequence[Any]:
     return cast("Sequence[Any]", g.found)
 
 
-def check(claims_of: Callable[[str], Claims]) -> None:
-    """Admit or refuse the current request.
+def admitted(
+    app: Flask, request: Request, statements: Autocommit, claims_of: Callable[[str], Claims]
+) -> tuple[Principal | None, Sequence[Any]]:
+    """Admit or refuse a request.
 
     Args:
         claims_of: :func:`verified`, or a memory of it.
+
+    Returns:
+        Who calls, None for a view that asks nobody, and what the view's reading answered.
 
     Raises:
         Unauthorized: no token, or none that is valid now.
@@ -133,19 +150,19 @@ def check(claims_of: Callable[[str], Claims]) -> None:
     """
     endpoint = request.endpoint
     if endpoint is None or request.method == "OPTIONS":
-        return  # no view will run: the router answers
-    requirement = current_app.view_functions[endpoint].__dict__["requirement"]
+        return None, ()  # no view will run: the router answers
+    requirement = app.view_functions[endpoint].__dict__["requirement"]
     if requirement is None:
-        return
-    bearer = _bearer()
+        return None, ()
+    bearer = _bearer(request)
     if requirement.otherwise and requirement.otherwise(bearer):
-        return
-    called = _identify(bearer, claims_of, requirement)
-    g.principal = called.principal  # the log names those who are refused, too
-    _demand(requirement, called.principal)
+        return None, ()
+    called = _identify(request, statements, bearer, claims_of, requirement)
+    request.environ[USER_ID] = called.principal.id
+    _demand(request, requirement, called.principal)
     if requirement.rate:
-        requirement.rate.demand(g.statements, called)
-    g.found = called.rest
+        requirement.rate.demand(statements, called)
+    return called.principal, called.rest
 
 
 def refuse_unmarked(app: Flask) -> None:
@@ -173,7 +190,7 @@ def access_token(grant: service.Grant) -> str:
     return token
 
 
-def _bearer() -> str:
+def _bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("Send a token: Authorization: Bearer …")
@@ -202,18 +219,24 @@ def verified(bearer: str) -> Claims:
         raise _invalid() from None
 
 
-def _identify(bearer: str, claims_of: Callable[[str], Claims], requirement: Requirement) -> Called:
-    question, values = requirement.question, _values(requirement)
+def _identify(
+    request: Request,
+    statements: Autocommit,
+    bearer: str,
+    claims_of: Callable[[str], Claims],
+    requirement: Requirement,
+) -> Called:
+    question, values = requirement.question, _values(request, requirement)
     if values is None:
         question, values = WHO, {}
     if bearer.startswith(tokens.KEY_PREFIX):
-        called = callers.with_key(g.statements, question, values, bearer)
+        called = callers.with_key(statements, question, values, bearer)
     else:
         claims = claims_of(bearer)
         if claims.expires <= time.time() - LEEWAY:
             raise _invalid()
         called = callers.with_login(
-            g.statements, question, values,
+            statements, question, values,
             user_id=claims.user_id, login=claims.login, issued=claims.issued,
         )  # fmt: skip
     if called is None:
@@ -221,17 +244,17 @@ def _identify(bearer: str, claims_of: Callable[[str], Claims], requirement: Requ
     return called
 
 
-def _values(requirement: Requirement) -> dict[str, Any] | None:
+def _values(request: Request, requirement: Requirement) -> dict[str, Any] | None:
     if requirement.rate:
         return requirement.rate.values()
-    return requirement.reading.values() if requirement.reading else {}
+    return requirement.reading.values(request) if requirement.reading else {}
 
 
 def _invalid() -> Unauthorized:
     return Unauthorized("The token is not valid, or has expired.", code="token-invalid")
 
 
-def _demand(requirement: Requirement, principal: Principal) -> None:
+def _demand(request: Request, requirement: Requirement, principal: Principal) -> None:
     if not principal.may(requirement.role):
         raise Forbidden(f"This needs the role {requirement.role}; yours is {principal.role}.")
     if principal.scopes is None:

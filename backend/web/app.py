@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from flask import Blueprint, Flask, g
+from flask import Blueprint, Flask, g, request
 from flask_jwt_extended import JWTManager
 from prometheus_client import Metric
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -77,13 +77,19 @@ def create_app(
 
     @app.before_request
     def admit() -> None:
-        g.sessions, g.statements = sessions, statements
-        guard.check(claims_of)
+        # Each use of a proxy looks its object up anew: once is enough.
+        asked, kept = _behind(request), _behind(g)
+        kept.sessions, kept.statements = sessions, statements
+        kept.principal, kept.found = guard.admitted(app, asked, statements, claims_of)
 
     for blueprint in (health.bp, docs.bp, auth.bp, auth.admin_bp, queues.bp, *blueprints):
         app.register_blueprint(blueprint)
     guard.refuse_unmarked(app)
     return app
+
+
+def _behind(proxy: Any) -> Any:
+    return proxy._get_current_object()  # noqa: SLF001 - its documented way
 
 
 def _kept(settings: Settings) -> int:

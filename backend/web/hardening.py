@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
+
+from backend.identity.guard import USER_ID
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -28,24 +30,24 @@ HTTPS_HEADERS: Final = (
     ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
 )
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ID = "lockkeeper.request_id"
+# What a request's environment holds beside the server's words.
+ID: Final = "lockkeeper.request_id"
+BEGAN: Final = "lockkeeper.began"  # by perf_counter
 
 log = structlog.get_logger(__name__)
 
 
 def register(app: Flask, *, cors_origins: Sequence[str]) -> None:
-    app.wsgi_app = _Headers(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way
-    app.before_request(_begin)
-    # They run in the reverse order.
-    app.after_request(_finish)
+    app.wsgi_app = _Around(app.wsgi_app)  # type: ignore[method-assign]  # Flask's documented way
     if cors_origins:
         app.after_request(_Cors(frozenset(cors_origins)))
 
 
-class _Headers:
-    """Gives each request its id, and each answer its headers, however it came about.
+class _Around:
+    """Gives each request its id and its line in the log, and each answer its headers.
 
-    Around the application, where headers are plain pairs: Flask checks each one that is set.
+    Around the application, however an answer came about, and where headers are plain pairs: Flask
+    checks each one that is set.
     """
 
     def __init__(self, app: "WSGIApplication") -> None:
@@ -55,10 +57,14 @@ class _Headers:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = environ[_ID] = given if _GIVEN_ID.fullmatch(given) else token_hex(16)
+        request_id = environ[ID] = given if _GIVEN_ID.fullmatch(given) else token_hex(16)
+        environ[BEGAN] = time.perf_counter()
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         ours = HTTPS_HEADERS if environ["wsgi.url_scheme"] == "https" else HEADERS
 
         def begin(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            _log(environ, status)
             # A view, or CORS, may have said it its own way.
             said = {name.lower() for name, _ in headers}
             missing = [pair for pair in ours if pair[0].lower() not in said]
@@ -69,24 +75,15 @@ class _Headers:
         return self._app(environ, begin)
 
 
-def _begin() -> None:
-    g.request_id = request_id = request.environ[_ID]
-    g.began = time.perf_counter()
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-
-
-def _finish(response: Response) -> Response:
-    principal = g.get("principal")
+def _log(environ: "WSGIEnvironment", status: str) -> None:
     log.info(
         "request.served",
-        method=request.method,
-        path=quote(request.path),
-        status=response.status_code,
-        user_id=principal.id if principal else None,
-        ms=round((time.perf_counter() - g.began) * 1000, 1),
+        method=environ["REQUEST_METHOD"],
+        path=quote(environ["PATH_INFO"], encoding="latin-1"),  # PEP 3333: its bytes, as text
+        status=int(status[:3]),
+        user_id=environ.get(USER_ID),
+        ms=round((time.perf_counter() - environ[BEGAN]) * 1000, 1),
     )
-    return response
 
 
 class _Cors:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Final, Generic, TypeVar
 
-from flask import Response, g, request
+from flask import Response, request
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -24,6 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from backend.web.hardening import BEGAN
 from backend.web.openapi import METHODS, template
 
 T = TypeVar("T")
@@ -77,12 +78,12 @@ class Requests:
 
     def count(self, response: Response) -> Response:
         """To be called after each request, with its answer."""
-        rule = request.url_rule
+        environ, rule = request.environ, request.url_rule
         served, seconds = self._of(
-            request.method, rule.rule if rule else None, response.status_code
+            environ["REQUEST_METHOD"], rule.rule if rule else None, response.status_code
         )
         served.inc()
-        seconds.observe(time.perf_counter() - g.began)
+        seconds.observe(time.perf_counter() - environ[BEGAN])
         return response
 
     def _labelled(self, method: str, path: str | None, status: int) -> tuple[Counter, Histogram]:

@@ -4,13 +4,14 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, Response, current_app, g, json
+from flask import Flask, Response, current_app, json, request
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as HTTPNotFound
 
 from backend.problems import Problem
+from backend.web.hardening import ID
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
@@ -38,7 +39,7 @@ def document(status: int, detail: str, code: str, extra: dict[str, Any] | None =
         "detail": detail,
         "code": code,
         "error": detail,
-        "request_id": g.get("request_id"),
+        "request_id": request.environ.get(ID),
     }
     return Response(json.dumps(members), status, mimetype=MEDIA_TYPE)
 

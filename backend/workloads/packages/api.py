@@ -24,6 +24,7 @@ from backend.problems import (
     TooManyRequests,
     Unsupported,
 )
+from backend.settings import Settings
 from backend.workloads.packages import (
     configuration,
     licence_admin,
@@ -52,11 +53,10 @@ def _wake() -> None:
     current_app.extensions["lockkeeper"].ready(VETTING_QUEUE.name)
 
 
-def _parse(file: UploadedFile) -> ParsedLock:
-    configured = settings()
+def _parse(file: UploadedFile, configured: Settings) -> ParsedLock:
     limit = configured.max_content_length
     return parse_lock(
-        file.stream.read(limit + 1),
+        file.file.read(limit + 1),
         filename=file.filename,
         origins=known_hosts(configured),
         internal_scopes=configured.internal_scopes,
@@ -69,10 +69,11 @@ def _parse(file: UploadedFile) -> ParsedLock:
 @operation(status=HTTPStatus.ACCEPTED, problems=[Malformed, TooLarge, Unsupported, TooManyRequests])
 def upload(form: schemas.UploadIn) -> schemas.UploadOut:
     """Queue every package of one lock file; answers before any of them is vetted."""
-    lock = _parse(form.file)
+    configured = settings()
+    lock = _parse(form.file, configured)
     submitted = submission.submit(
         g.statements, g.sessions, lock,
-        by=current_user(), max_age=settings().vetting_max_age, priority=form.priority,
+        by=current_user(), max_age=configured.vetting_max_age, priority=form.priority,
     )  # fmt: skip
     _wake()
     return schemas.UploadOut.of(submitted, lock.exclusions)

@@ -63,7 +63,7 @@ def trial(sessions: Sessions) -> FlaskClient:
     @requires(Role.USER, scope="submit")
     @operation(status=HTTPStatus.ACCEPTED)
     def file(form: Form) -> Echo:
-        return Echo(text=f"{form.file.filename} {len(form.file.read())} {form.label}")
+        return Echo(text=f"{form.file.filename} {len(form.file.file.read())} {form.label}")
 
     @bp.get("/tags")
     @public
