@@ -56,6 +56,7 @@ class Statement:
         # The name tells a statement from one of another release.
         name = f"lockkeeper_{kind}_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
         self.name = name
+        self.parameters = frozenset(numbers)
         values = ", ".join(f"%({parameter})s" for parameter in numbers)
         self.text = text if numbers else body  # without values the driver leaves all % alone
         self.preparation = f"PREPARE {name} AS {body}; "

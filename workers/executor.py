@@ -8,8 +8,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from backend.queue import leases
 from backend.queue.leases import Lease, Settlement
@@ -27,6 +25,7 @@ from backend.queue.pipeline import (
 from backend.queue.retry import LeaseLost, TimedOut
 from backend.queue.writes import Writes
 from workers.announcing import Announcer
+from workers.committing import Committer, Riders, Unstored
 from workers.database import Stopped, Transactions, refuses_data
 from workers.held import Held
 from workers.isolation import Children
@@ -57,10 +56,9 @@ class Executor:
         Executors of one engine share ``writes``: each keeps connections out of the pool.
         """
         self._pipeline = pipeline
-        self._ttl = ttl
-        self._beat = beat
         self._transactions = transactions
         self._writes = writes or Writes(transactions.engine, ttl=ttl)
+        self._committer = Committer(transactions, self._writes, ttl=ttl, beat=beat)
         self._held = held
         self._children = children
         self._announcer = Announcer()
@@ -105,39 +103,62 @@ class Executor:
     ) -> tuple[Settlement, bool]:
         """How it ends, and whether that is stored already; ``steps`` tells what was run."""
         snapshot: Any = None
+        riders = self._committer.riders()
         while (stage := lease.next_stage) is not None:
             step = self._pipeline.step(stage)
             began = time.monotonic()
             try:
                 snapshot = self._read(lease) if snapshot is None else snapshot
-                lease, outcome = self._perform(step, stage, lease, snapshot)
+                lease, outcome = self._perform(step, stage, lease, snapshot, riders)
             except (LeaseLost, Stopped):
                 raise
             except BaseException as error:  # one that exits the interpreter as well
                 if not self._held.holds(lease):  # it may be why: a lost row's child is killed
                     raise LeaseLost(_taken_back(lease, stage)) from error
-                return leases.after_error(lease, error), False
+                return self._failed(lease, error, riders), False
             finally:
                 steps.append((stage.name, time.monotonic() - began))
             if not self._held.holds(lease):
                 raise LeaseLost(_taken_back(lease, stage))
             try:
                 if not isinstance(outcome, Done):
-                    return self._refuse(step, lease, outcome)
+                    return self._refuse(step, lease, outcome, riders)
                 if lease.queue.next_stage(stage.name) is None:
-                    return self._settle_with(step, leases.done(lease), outcome.result)
-                lease, answered = self._commit(step, lease, outcome)
+                    return self._committer.settle(step, leases.done(lease), outcome.result, riders)
+                seconds = steps[-1][1]
+                lease, snapshot = self._pass_on(
+                    step, lease, snapshot, outcome.result, seconds, riders
+                )
             except (LeaseLost, Stopped):
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a save ends its attempt, too
                 return unstored(lease, stage.name, error), False
             self._held.advance(lease)
-            snapshot = step.carry(snapshot, outcome.result, answered) if step.carry else None
         return leases.done(lease), False
 
+    def _pass_on(
+        self, step: Step, lease: Lease, snapshot: Any, result: Any, seconds: float, riders: Riders
+    ) -> tuple[Lease, Any]:
+        """Store what the step found, or let it wait; answers what the next one is given."""
+        if self._committer.rides(step, lease, seconds):
+            after, answered = self._committer.wait(step, lease, result, riders)
+        else:
+            after, answered = self._committer.commit(step, lease, result, riders)
+        carried = step.carry(snapshot, result, answered) if step.carry else None
+        if carried is None:  # it is to be read, and so has to be there
+            self._committer.store(riders)
+        return after, carried
+
     def _perform(
-        self, step: Step, stage: Stage, lease: Lease, snapshot: Any
+        self, step: Step, stage: Stage, lease: Lease, snapshot: Any, riders: Riders
     ) -> tuple[Lease, Outcome]:
+        """Run one step; what waits to be stored with it waits no longer than it is quick."""
+        with self._announcer.during(riders.store) as begin:
+            if riders:
+                begin()
+            return self._run(step, stage, lease, snapshot)
+
+    def _run(self, step: Step, stage: Stage, lease: Lease, snapshot: Any) -> tuple[Lease, Outcome]:
         outcome: Outcome
         if step.isolation is Isolation.PROCESS:
             # Waiting for a child is no stall: its time without progress counts from its start. One
@@ -174,7 +195,7 @@ class Executor:
 
     def _begin(self, step: Step, stage: Stage, lease: Lease) -> None:
         """Show the stage's own status."""
-        if step.write and self._at_once(self._writes.progress, lease, stage.status):
+        if step.write and self._committer.at_once(self._writes.progress, lease, stage.status):
             return
         self._transactions.run(
             lambda session: leases.progress(session, lease, stage.status), doing="progress"
@@ -194,76 +215,30 @@ class Executor:
             raise LeaseLost(f"row {lease.id} is gone")
         return snapshot
 
-    def _commit(self, step: Step, lease: Lease, outcome: Done) -> tuple[Lease, Any]:
-        """The step's rows and the row's next status in one transaction, fence first.
-
-        Returns:
-            The lease as it stands then, and what the step's write answered, if that is known.
-        """
-        if step.write:
-            answered = self._at_once(self._writes.commit, lease, step.write(outcome.result))
-            if answered:
-                return leases.advanced(lease), answered
-
-        def work(session: Session) -> Lease:
-            began = time.monotonic()
-            committed = leases.commit(session, lease)
-            step.store(session, lease, outcome.result)
-            if time.monotonic() - began > self._ttl.total_seconds() / 4:
-                # Its lock kept the heartbeat from the row, whose lease may have run out by now.
-                leases.heartbeat(session, lease.queue, [lease], ttl=self._ttl)
-            return committed
-
-        try:
-            return self._store(work, doing="commit"), None
-        except LeaseLost:
-            # The answer to an earlier try may have been lost after it had committed.
-            if not self._transactions.run(
-                lambda session: leases.had_committed(session, lease, step.stage), doing="commit"
-            ):
-                raise
-            return leases.advanced(lease), None
-
     def _refuse(
-        self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind
+        self, step: Step, lease: Lease, outcome: Reject | Snooze | Rewind, riders: Riders
     ) -> tuple[Settlement, bool]:
+        if isinstance(outcome, Reject):
+            refused = leases.failed(lease, "policy", outcome.reason)
+            return self._committer.settle(step, refused, outcome.result, riders)
+        self._committer.store(riders)
         match outcome:
-            case Reject(reason, result):
-                return self._settle_with(step, leases.failed(lease, "policy", reason), result)
             case Snooze(delay, reason):
                 return leases.snoozed(lease, delay, reason), False
             case Rewind(reason):
                 return leases.rewound(lease, reason), False
 
-    def _settle_with(
-        self, step: Step, settlement: Settlement, result: Any
-    ) -> tuple[Settlement, bool]:
-        """Settle together with the step's rows; without rows it goes with the next batch."""
-        if not step.stores or result is None:
-            return settlement, False
-        if step.write and self._at_once(self._writes.settle, settlement, step.write(result)):
-            return settlement, True
-
-        def work(session: Session) -> None:
-            leases.settle_one(session, settlement)
-            step.store(session, settlement.lease, result)
-
-        self._store(work, doing="settle")
-        return settlement, True
-
-    def _at_once(self, send: Callable[..., T], *what: Any) -> T | None:
-        """Try the short way; nothing where the ordinary one has to be gone."""
+    def _failed(self, lease: Lease, error: BaseException, riders: Riders) -> Settlement:
+        """What went before is kept, if that can be: the next attempt goes on from there."""
+        stored = riders.base or lease
         try:
-            return send(*what)
-        except SQLAlchemyError as error:
-            code = getattr(getattr(error, "orig", None), "pgcode", None)
-            log.info("write.repeated", error=type(error).__name__, code=code)
-            self._beat()  # a lock may have kept the heartbeat from the row
-            return None
-
-    def _store(self, work: Callable[[Session], T], *, doing: str) -> T:
-        """While ``work`` waits for somebody's lock, its own keeps the heartbeat from the row."""
-        return self._transactions.run(work, doing=doing, failed=self._beat)
+            self._committer.store(riders)
+        except (LeaseLost, Stopped):
+            raise
+        except Exception as why:  # noqa: BLE001 - the step's own error is what counts
+            log.info("riders.dropped", row_id=lease.id, error=type(why).__name__)
+            lease = stored
+        return leases.after_error(lease, error)
 
 
 @dataclass(slots=True)
@@ -280,6 +255,8 @@ class Ended:
 
 def unstored(lease: Lease, doing: str, error: Exception) -> Settlement:
     """How an attempt ends whose result was refused: for good only where its data are at fault."""
+    if isinstance(error, Unstored):
+        doing, error = error.stage, error.error
     if not refuses_data(error):
         return leases.after_error(lease, error)
     cause = type(getattr(error, "orig", error)).__name__

@@ -87,6 +87,8 @@ class Step:
             the step is committed, where that follows from its result: the fence keeps everybody
             else from the row. ``answered`` is the row that ``write`` answered, None where that is
             not known. Without it, or where it gives None, the next step's snapshot is loaded.
+        rides: where the step was quick, ``write`` may wait for the next step's, and go with it. For
+            a step that may well run again: until then nobody else knows that it has run.
     """
 
     stage: str
@@ -100,12 +102,15 @@ class Step:
     rehearse: Callable[[], None] | None = None
     carry: Callable[[Any, Any, Any], Any] | None = None
     write: Callable[[Any], Write] | None = None
+    rides: bool = False
 
     def __post_init__(self) -> None:
         if (self.isolation is Isolation.PROCESS) != (self.result is not None):
             raise ValueError(f"step {self.stage}: exactly a PROCESS step names its result model")
         if self.isolation is Isolation.THREAD and (self.prepare or self.rehearse):
             raise ValueError(f"step {self.stage}: only a PROCESS step is prepared or rehearsed")
+        if self.rides and self.write is None:
+            raise ValueError(f"step {self.stage}: what rides with another step is a write")
 
     @property
     def stores(self) -> bool:

@@ -9,7 +9,7 @@ No answer, or a fault, is no verdict: the ordinary way (a transaction, the fence
 then, which repeats what a fault undid and tells a lost lease from a lost answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -29,6 +29,9 @@ from backend.queue.settlements import Settlement, columns
 OURS: Final = "xmin = pg_current_xact_id()::xid"
 """A condition in SQL: this transaction wrote the row last."""
 
+HELD: Final = "lease_token = CAST(%(token)s AS uuid) AND step IS NOT DISTINCT FROM %(at_step)s"
+"""A condition in SQL: the lease holds the row, at the step where the worker has it."""
+
 OTHERS: Final = 2
 """Of the pool's connections, so many at least are left to all else: it may have as many over."""
 
@@ -39,12 +42,15 @@ class Write:
 
     The last one answers a row where it wrote. ``values`` are the parameters but for ``row_id``.
     ``columns`` of the queue's row are set by the fence itself: a row that a transaction writes
-    twice has two new versions, with all their constraints and index entries.
+    twice has two new versions, with all their constraints and index entries. ``answer`` reads what
+    ``Step.carry`` is given, of a row that is :data:`HELD`: behind a commit, or by itself where the
+    write waits for the next step's.
     """
 
     statements: tuple[Statement, ...]
     values: Mapping[str, Any]
     columns: sql.Columns = ()
+    answer: Statement | None = None
 
     def save(self, session: Session, lease: Lease) -> None:
         """In a transaction that began with the fence."""
@@ -54,6 +60,29 @@ class Write:
             session.connection().exec_driver_sql(assign.text, asked)
         for statement in self.statements:
             session.connection().exec_driver_sql(statement.text, asked)
+
+
+def together(writes: Sequence[Write]) -> Write:
+    """Those of several steps as one, in their order: what a later one sets of the row counts.
+
+    Raises:
+        RuntimeError: a statement's parameter has another value for a later step.
+    """
+    if len(writes) == 1:
+        return writes[0]
+    values: dict[str, Any] = {}
+    for write in reversed(writes):
+        asked = {name for statement in write.statements for name in statement.parameters}
+        for name in asked & values.keys() & write.values.keys():
+            if values[name] != write.values[name]:
+                raise RuntimeError(f"two steps that are stored together differ in {name!r}")
+        values = {**write.values, **values}
+    return Write(
+        tuple(statement for write in writes for statement in write.statements),
+        values,
+        tuple({name: how for write in writes for name, how in write.columns}.items()),
+        writes[-1].answer,
+    )
 
 
 class Writes:
@@ -77,30 +106,51 @@ class Writes:
         asked = {**fence.constants, **_fence(lease), "next_status": status}
         return bool(self.statements.rows(fence.statement, asked))
 
-    def commit(self, lease: Lease, write: Write) -> Any:
+    def commit(self, lease: Lease, write: Write, since: Lease | None = None) -> Any:
         """Record the lease's next stage as finished, with its rows; see :func:`leases.commit`.
 
+        Args:
+            since: the lease as the row still has it, where stages before that one are recorded
+                only now.
+
         Returns:
-            The row that the last statement of ``write`` answered; None where it wrote nothing.
+            The row that ``write``'s answer or its last statement gave; None where it wrote nothing.
         """
         fence = _commit(lease.queue, write.columns)
         after = advanced(lease)
-        asked = {**_fence(lease), "next_status": after.status, "finished_step": after.step}
-        return next(iter(self._send(fence, write, asked)), None)
+        asked = {**_fence(since or lease), "next_status": after.status, "finished_step": after.step}
+        last: tuple[Statement, ...] = ()
+        if write.answer:
+            last, asked = (write.answer,), {**asked, "at_step": after.step}
+        return next(iter(self._send(fence, write, asked, *last)), None)
+
+    def ask(self, lease: Lease, write: Write) -> Any:
+        """What ``write`` answers, while it waits for the next step's; None for a lost lease.
+
+        Args:
+            lease: as the row still has it.
+        """
+        if write.answer is None:
+            return None
+        asked = {"row_id": lease.id, "token": str(lease.token), "at_step": lease.step}
+        return next(iter(self.statements.rows(write.answer, asked)), None)
 
     def settle(self, settlement: Settlement, write: Write) -> bool:
         """End the attempt, with its rows; see :func:`leases.settle_one`."""
         lease = settlement.lease
         fence = _settle(lease.queue, write.columns)
-        asked = {"row_id": lease.id, **literals(columns([settlement]))}
+        ends = literals(columns([settlement]))
+        asked = {"row_id": lease.id, "finished_step": lease.step, **ends}
         return bool(self._send(fence, write, asked))
 
-    def _send(self, fence: Compiled, write: Write, asked: Mapping[str, Any]) -> list[Any]:
+    def _send(
+        self, fence: Compiled, write: Write, asked: Mapping[str, Any], *last: Statement
+    ) -> list[Any]:
         fenced = {**fence.constants, **asked}
         if clash := fenced.keys() & write.values.keys():
             raise RuntimeError(f"parameters of the fence's own names: {', '.join(sorted(clash))}")
-        together = (fence.statement, *write.statements)
-        return self.statements.together(together, {**write.values, **fenced})
+        statements = (fence.statement, *write.statements, *last)
+        return self.statements.together(statements, {**write.values, **fenced})
 
 
 def _spare(engine: Engine) -> int:

@@ -59,7 +59,10 @@ def settle(queue: Queue, *, wait: bool = True) -> Select[Any]:
 
 @cache
 def settle_alone(queue: Queue, columns: Columns = ()) -> Select[Any]:
-    """:func:`settle` for the one row ``row_id``, with its domain's own ``columns``."""
+    """:func:`settle` for the one row ``row_id``, with its domain's own ``columns``.
+
+    ``finished_step`` is its last step by now: those before the last may be stored only here.
+    """
     settled, history = end(queue, wait=True, alone=True, columns=columns)
     return select(settled.c.id).add_cte(history)
 
@@ -75,8 +78,11 @@ def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ())
     q = rows.alias("q")
     asked = [ends.c[n].label(f"to_{n}") for n in ("status", "outcome", "failure", "error",
              "delay", "attempts", "stalls", "restart")]  # fmt: skip
+    found: dict[str, ColumnElement[Any]] = {name: q.c[name] for name in HISTORY}
+    if alone:
+        found["step"] = bindparam("finished_step", type_=Text).label("step")
     mine = (
-        select(*(q.c[name] for name in HISTORY), *asked)
+        select(*found.values(), *asked)
         .join(ends, and_(q.c.id == ends.c.id, q.c.lease_token == ends.c.token))
         .order_by(q.c.id)
         .with_for_update(key_share=True, of=q)
@@ -103,7 +109,7 @@ def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ())
                 (locked.c.to_outcome == "done", 0),
                 else_=rows.c.rewinds,
             ),
-            step=case((~locked.c.to_restart, rows.c.step)),
+            step=case((~locked.c.to_restart, locked.c.step)),
             failure=locked.c.to_failure,
             failed_from=case((locked.c.to_failure.is_not(None), word(queue.ready))),
             error=locked.c.to_error,

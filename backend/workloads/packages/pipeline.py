@@ -43,6 +43,7 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
                     write=recording.of_licence,
                     timeout=asking * 2,
                     carry=with_record,
+                    rides=True,
                 ),
                 Step(
                     DOWNLOAD,
@@ -51,6 +52,7 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
                     write=recording.of_download,
                     timeout=asking,
                     carry=with_bytes,
+                    rides=True,
                 ),
                 Step(
                     INSPECT,
@@ -63,6 +65,7 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
                     prepare=private_copy.prepare,
                     rehearse=rehearse,
                     carry=with_inspection,
+                    rides=True,
                 ),
                 Step(SCAN, scan, write=recording.of_scan, timeout=scanning),
             ),

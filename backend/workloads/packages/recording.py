@@ -67,7 +67,8 @@ def _merge(session: Session, lease: Lease, artifact_id: int, twin: int) -> None:
 
 def of_inspection(result: Inspected) -> Write:
     """What the tarball itself says, as evidence for the verdict."""
-    return Write((sql.INSPECTION,), {"inspection": INSPECTION.dump_json(result.found).decode()})
+    values = {"inspection": INSPECTION.dump_json(result.found).decode()}
+    return Write((sql.INSPECTION,), values, answer=sql.POLICY)
 
 
 def of_scan(result: ScanResult) -> Write:

@@ -7,7 +7,7 @@ locked and its artifact stays the same one.
 from typing import Final
 
 from backend.autocommit import Statement
-from backend.queue.writes import OURS
+from backend.queue.writes import HELD, OURS
 from backend.workloads.packages.policy import MARK
 
 # Set by the fence itself.
@@ -64,14 +64,17 @@ WHERE id = (SELECT artifact_id FROM package_status WHERE id = %(row_id)s)
 RETURNING id, merged_into
 """
 
-# The scan comes next, and judges by the tiers as they are then.
 INSPECTION: Final = Statement(f"""
 INSERT INTO artifact_evidence (artifact_id, inspection, updated_at)
 SELECT artifact_id, CAST(%(inspection)s AS jsonb), now()
 FROM package_status WHERE id = %(row_id)s AND {OURS}
 ON CONFLICT (artifact_id) DO UPDATE
 SET inspection = excluded.inspection, updated_at = excluded.updated_at
-RETURNING artifact_id, {MARK} AS policy_mark
+RETURNING artifact_id
+""")  # noqa: S608 - put together from constants
+# The scan comes next, and judges by the tiers as they are then.
+POLICY: Final = Statement(f"""
+SELECT {MARK} AS policy_mark FROM package_status WHERE id = %(row_id)s AND {HELD}
 """)  # noqa: S608 - put together from constants
 
 # One word for the advisory records in use: those that this scan went by, and other sources' last.
