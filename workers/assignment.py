@@ -21,7 +21,7 @@ class Policy:
     """How this worker works. Durations are timedeltas, counts are rows."""
 
     concurrency: int = 8
-    children: int = os.cpu_count() or 1
+    children: int = (os.cpu_count() or 1) + 1  # one may wait for the worker to turn to it
     interval: timedelta = timedelta(seconds=10)
     stall_timeout: timedelta = timedelta(minutes=30)
     grace: timedelta = timedelta(seconds=25)

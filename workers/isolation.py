@@ -75,14 +75,16 @@ class Children:
             TimedOut: the hard limit passed; the child was killed.
             Died: a signal, the memory limit or an exit without an answer.
         """
-        with self._slots, _scratch() as folder:
-            started()
+        # A slot is for the child alone: what is done before and after it would leave a core idle.
+        with _scratch() as folder:
             instead = step.prepare(snapshot, folder) if step.prepare else None
             if instead is not None:
                 return instead
-            with self._child(step.memory, fresh=fresh) as child:
-                child.give(folder)
-                out = child.ask(step, snapshot.model_dump_json(), folder, watch)
+            with self._slots:
+                started()
+                with self._child(step.memory, fresh=fresh) as child:
+                    child.give(folder)
+                    out = child.ask(step, snapshot.model_dump_json(), folder, watch)
         return Done(_result(step, _read(out)))
 
     @contextlib.contextmanager
