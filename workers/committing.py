@@ -155,7 +155,8 @@ class Committer:
             The settlement, and whether it is stored already.
         """
         if not step.stores or result is None:
-            self.store(riders)
+            if riders:
+                self.store(riders)
             return settlement, False
         waiting, sure = riders.take()
         if step.write and sure:

@@ -133,7 +133,6 @@ class Executor:
                 raise
             except Exception as error:  # noqa: BLE001 - every error of a save ends its attempt, too
                 return unstored(lease, stage.name, error), False
-            self._held.advance(lease)
         return leases.done(lease), False
 
     def _pass_on(
@@ -147,15 +146,18 @@ class Executor:
         carried = step.carry(snapshot, result, answered) if step.carry else None
         if carried is None:  # it is to be read, and so has to be there
             self._committer.store(riders)
+        if not riders:
+            self._held.advance(after)
         return after, carried
 
     def _perform(
         self, step: Step, stage: Stage, lease: Lease, snapshot: Any, riders: Riders
     ) -> tuple[Lease, Outcome]:
         """Run one step; what waits to be stored with it waits no longer than it is quick."""
+        if not riders:
+            return self._run(step, stage, lease, snapshot)
         with self._announcer.during(riders.store) as begin:
-            if riders:
-                begin()
+            begin()
             return self._run(step, stage, lease, snapshot)
 
     def _run(self, step: Step, stage: Stage, lease: Lease, snapshot: Any) -> tuple[Lease, Outcome]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import shutil
 import tempfile
 import threading
@@ -24,6 +25,10 @@ TASKS: Final = 1000
 RSS_CEILING: Final = 192 * 1024 * 1024
 """Or once it keeps more than this resident, in bytes; ten times what it starts with."""
 SCRATCH: Final = "lockkeeper-step-"
+IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folders in it have names of their own
+"""A file system in memory: on a disk, to make and remove a row's folder is dear."""
+ROOMY: Final = 2 * 2**30
+"""Bytes that have to be free there: a container's is often small, and steps copy what they open."""
 LEFTOVER: Final = 86400.0
 """Seconds after which no step works in its folder any more: the longest takes an hour."""
 
@@ -130,13 +135,26 @@ class Children:
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
     """A folder for one row; that a step made parts of it hard to remove must cost nobody else."""
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(
+        prefix=SCRATCH, dir=_roomiest(), ignore_cleanup_errors=True
+    ) as name:
         yield Path(name)
+
+
+@functools.cache
+def _roomiest() -> str:
+    """Where this process makes scratch folders: in memory, unless TMPDIR says where."""
+    if "TMPDIR" not in os.environ:
+        with contextlib.suppress(OSError):
+            free = os.statvfs(IN_MEMORY)
+            if free.f_bavail * free.f_frsize >= ROOMY and os.access(IN_MEMORY, os.W_OK | os.X_OK):
+                return str(IN_MEMORY)
+    return tempfile.gettempdir()
 
 
 def sweep_leftovers() -> None:
     """Remove the scratch folders that killed workers left behind, perhaps with unpacked giants."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+    for folder in Path(_roomiest()).glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):
             if time.time() - folder.lstat().st_mtime > LEFTOVER:
                 shutil.rmtree(folder, ignore_errors=True)
