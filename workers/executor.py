@@ -154,9 +154,16 @@ class Executor:
         self, step: Step, stage: Stage, lease: Lease, snapshot: Any, riders: Riders
     ) -> tuple[Lease, Outcome]:
         """Run one step; what waits to be stored with it waits no longer than it is quick."""
+        rests = lease.status != stage.status  # between two stages
         if not riders:
+            if rests and step.isolation is Isolation.THREAD:
+                self._begin(step, stage, lease)
             return self._run(step, stage, lease, snapshot)
-        with self._announcer.during(riders.store) as begin:
+
+        def store() -> bool:
+            return riders.store() and (not rests or self._announce(stage, lease))
+
+        with self._announcer.during(store) as begin:
             begin()
             return self._run(step, stage, lease, snapshot)
 
@@ -174,8 +181,6 @@ class Executor:
                     fresh=lease.suspect,
                 )
             return _entered(stage, lease), outcome
-        if lease.status != stage.status:  # where the row rests between two stages
-            self._begin(step, stage, lease)
         began = time.monotonic()
         outcome = step.run(snapshot, self._pipeline.tools)
         if time.monotonic() - began > step.timeout.total_seconds():

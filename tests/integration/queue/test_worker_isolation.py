@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -723,7 +722,7 @@ def test_waiting_for_a_childs_slot_is_no_stall(rows: Rows, serving: Daemon) -> N
 def test_scratch_folders_that_killed_workers_left_behind_are_removed_after_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(isolation, "_roomiest", lambda: str(tmp_path))
     left, fresh, other = (
         tmp_path / name for name in ("lockkeeper-step-1", "lockkeeper-step-2", "somebody-elses")
     )

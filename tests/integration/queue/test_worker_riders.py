@@ -40,8 +40,8 @@ STATUS = Statement(f"SELECT status FROM probe WHERE id = %(row_id)s AND {HELD}")
 
 
 def effect(stage: str, times: str = "1", **how: Any) -> Write:
-    columns = (("payload", f":word_{stage}"),)
-    return Write((counted(stage),), {f"times_{stage}": times, f"word_{stage}": stage}, columns, **how)
+    values = {f"times_{stage}": times, f"word_{stage}": stage}
+    return Write((counted(stage),), values, (("payload", f":word_{stage}"),), **how)
 
 
 FIRST, SECOND = effect("first"), effect("second")
@@ -236,7 +236,8 @@ def test_what_a_write_answers_behind_a_commit_is_of_the_row_as_it_is_then(
     lease = rows.claim_one()
 
     assert writes.commit(lease, effect("first", answer=STATUS)).status == "halfway"
-    assert writes.commit(lease, effect("first", answer=STATUS)) is None  # it had been committed
+    assert writes.commit(lease, effect("first", answer=STATUS))  # it had been: that is the answer
+    assert list(applied(sessions).values()) == [1]
     assert writes.ask(lease, effect("first", answer=STATUS)) is None
     assert writes.ask(leases.advanced(lease), effect("first", answer=STATUS)).status == "halfway"
 
