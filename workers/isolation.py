@@ -55,6 +55,8 @@ class Children:
         self._slots = threading.BoundedSemaphore(limit)
         self._happened = happened
         self._idle: deque[KeptChild] = deque()
+        self._held = frozenset[str]()
+        """What confined the last child: where the kernel once refuses a part of it, none is run."""
 
     def run(
         self,
@@ -119,6 +121,12 @@ class Children:
     def _start(self, memory: int) -> KeptChild:
         child = KeptChild(memory)
         self._happened("started")
+        held = child.confinement.held
+        if held < self._held:
+            self._end(child, "killed")
+            missing = ", ".join(sorted(self._held - held))
+            raise Transient(f"a child could not be confined as others before it: {missing}")
+        self._held = held
         return child
 
     def _end(self, child: KeptChild, why: str) -> None:

@@ -43,6 +43,11 @@ class Confinement:
     no_new_privileges: bool
     memory_limit: bool
 
+    @property
+    def held(self) -> frozenset[str]:
+        """The names of what could be had."""
+        return frozenset(name for name, value in asdict(self).items() if value)
+
 
 def confine(*, memory: int, given: Iterable[Path] = ()) -> Confinement:
     """Limits a hostile input cannot talk its way out of; they hold for its children too.

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -84,21 +84,46 @@ WITHOUT_SPACES = (
 ORDINARY = "from backend.queue import privileges; privileges.become(65534); "
 
 
+class Lesser(Children):
+    """Children that run ``before`` first: a machine with less to offer than this one."""
+
+    def __init__(self, before: str) -> None:
+        super().__init__(2)
+        self._before = before
+
+    def _start(self, memory: int) -> kept_child.KeptChild:
+        whole, before = confinement.python, self._before
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kept_child, "python", lambda run, *rest: whole(before + run, *rest))
+            return super()._start(memory)
+
+
 @contextmanager
 def started_with(before: str) -> Iterator[Children]:
-    """Children that run ``before`` first: a machine with less to offer than this one."""
-    whole = confinement.python
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_child, "python", lambda run, *rest: whole(before + run, *rest))
-        children = Children(2)
+    with closing(Lesser(before)) as children:
         yield children
-        children.close()
 
 
 @pytest.fixture(scope="module")
 def plain_children() -> Iterator[Children]:
     with started_with(WITHOUT_SPACES) as children:
         yield children
+
+
+def test_no_child_runs_with_less_confinement_than_those_before_it(
+    held: confinement.Confinement,
+) -> None:
+    if not held.own_processes:
+        pytest.skip("not checked: the kernel refuses process namespaces here")
+    children = Lesser("")
+    with closing(children):
+        assert evaluate(children, answering("1")) == 1
+        children.close()
+        children._before = WITHOUT_SPACES
+        with pytest.raises(Transient, match="no_network, own_processes"):
+            evaluate(children, answering("1"))
+        children._before = ""
+        assert evaluate(children, answering("1")) == 1
 
 
 @pytest.fixture(params=["children", "plain_children"])
