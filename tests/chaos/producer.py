@@ -12,15 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.db import make_engine
 from backend.queue.lifecycle import Queue
 from backend.queue.wake import Notifier
-from tests.chaos.workload import CRATES, KINDS, LEDGER, QUEUES
+from tests.chaos.workload import CRATES, KINDS, LEDGER, NOTES, QUEUES
 
 PAUSE: Final = 0.25  # seconds between two batches
 HARMLESS: Final = {
     LEDGER: {"plain": 20, "slow": 2, "flaky": 3, "refused": 2, "sour": 1, "hopeless": 1},
     CRATES: {"plain": 6, "slow": 1, "flaky": 1, "sour": 1},
+    NOTES: {"plain": 8, "slow": 1, "flaky": 1, "refused": 1, "sour": 1},
 }
 """How often each kind comes; killers have times of their own."""
 
+SHARES: Final = {LEDGER: 6, CRATES: 2, NOTES: 2}
 KILLER_EVERY: Final = 12.0  # seconds
 
 
@@ -75,7 +77,7 @@ class Producer(threading.Thread):
         self._owed += self._batch
         while self._owed >= 1:
             self._owed -= 1
-            queue = CRATES if self._chance.random() < 0.2 else LEDGER
+            (queue,) = self._chance.choices(list(SHARES), list(SHARES.values()))
             weights = HARMLESS[queue]
             batches[queue] += self._chance.choices(list(weights), list(weights.values()))
         self._until_killer -= PAUSE

@@ -1,7 +1,8 @@
 """A synthetic workload that keeps books: every effect that is committed is counted.
 
 ``chaos_ledger`` has three stages in threads, the last one settled together with its rows;
-``chaos_crates`` opens its rows in a child process and settles in batches. What a row does to its
+``chaos_crates`` opens its rows in a child process and settles in batches; the stages of
+``chaos_notes`` say what they store as statements, and ride with one another. What a row does to its
 worker stands in its column ``kind``; how a row of that kind must end stands in :data:`ENDS`.
 """
 
@@ -17,12 +18,14 @@ from sqlalchemy import BigInteger, Engine, PrimaryKeyConstraint, Table, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from backend.autocommit import Statement
 from backend.db import Base, table_of
 from backend.queue.claimable import Claimable
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue, Stage
 from backend.queue.pipeline import Done, Isolation, Outcome, Pipeline, Reject, Step
 from backend.queue.retry import Backoff, Permanent, Transient
+from backend.queue.writes import OURS, Write
 from tests.chaos.inspection import inspect
 
 SOON: Final = Backoff(base=timedelta(milliseconds=50), cap=timedelta(milliseconds=400))
@@ -49,7 +52,16 @@ CRATES: Final = Queue(
     failed="returned",
     backoff=SOON,
 )
-QUEUES: Final = (LEDGER, CRATES)
+NOTES: Final = Queue(
+    name="chaos_notes",
+    table="chaos_notes",
+    ready="heard",
+    stages=(Stage("jot", "jotting"), Stage("sift", "sifting"), Stage("file", "filing")),
+    done="filed",
+    failed="lost",
+    backoff=SOON,
+)
+QUEUES: Final = (LEDGER, CRATES, NOTES)
 
 ENDS: Final[Mapping[str, str | None]] = {
     "plain": None,
@@ -67,6 +79,7 @@ ENDS: Final[Mapping[str, str | None]] = {
 KINDS: Final[Mapping[Queue, tuple[str, ...]]] = {
     LEDGER: ("plain", "slow", "flaky", "refused", "sour", "hopeless", "killer", "late-killer"),
     CRATES: ("plain", "slow", "flaky", "sour", "killer", "child-killer"),
+    NOTES: ("plain", "slow", "flaky", "refused", "sour", "killer", "late-killer"),
 }
 
 FLAKY_UNTIL: Final = 3
@@ -84,6 +97,14 @@ class Entry(Claimable, Base):
 class Crate(Claimable, Base):
     __tablename__ = CRATES.table
     __queues__ = (CRATES,)
+
+    kind: Mapped[str] = mapped_column(server_default="plain")
+    reference: Mapped[str | None] = mapped_column(unique=True)
+
+
+class Note(Claimable, Base):
+    __tablename__ = NOTES.table
+    __queues__ = (NOTES,)
 
     kind: Mapped[str] = mapped_column(server_default="plain")
     reference: Mapped[str | None] = mapped_column(unique=True)
@@ -109,7 +130,7 @@ class Snapshot(BaseModel):
     attempts: int
 
 
-TABLES: Final = [table_of(model) for model in (Entry, Crate, Booking)]
+TABLES: Final = [table_of(model) for model in (Entry, Crate, Note, Booking)]
 
 
 def create_tables(engine: Engine) -> None:
@@ -141,25 +162,40 @@ def save(session: Session, lease: Lease, _result: Any) -> None:
     )
 
 
+def counted(stage: str) -> Callable[[Any], Write]:
+    """The same as statements of a step, which name no other's parameters."""
+    statement = Statement(f"""
+INSERT INTO chaos_bookings (queue, row_id, step, times)
+SELECT CAST(%(queue)s AS text), id, '{stage}', 1 FROM {NOTES.table} WHERE id = %(row_id)s AND {OURS}
+ON CONFLICT (queue, row_id, step) DO UPDATE SET times = chaos_bookings.times + 1
+RETURNING times
+""")
+    return lambda _result: Write((statement,), {"queue": NOTES.name})
+
+
 def run(stage: str) -> Callable[[Snapshot, threading.Event], Outcome]:
     """The work of ``stage``: what the row's kind asks for, in a few milliseconds."""
 
     def work(row: Snapshot, moment: threading.Event) -> Outcome:
         match row.kind, stage:
-            case ("killer", "draft" | "deliver") | ("late-killer", "check"):
+            case ("killer", "draft" | "deliver" | "jot") | ("late-killer", "check" | "sift"):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "flaky", _ if row.attempts < FLAKY_UNTIL:
                 raise Transient("not yet")
             case "hopeless", "check":
                 raise Transient("never")
-            case "sour", "draft" | "deliver":
+            case "sour", "draft" | "deliver" | "sift":
                 raise Permanent("sour")
-            case "refused", "check":
+            case "refused", "check" | "sift":
                 return Reject("not in this house", {})
         moment.wait(0.4 if row.kind == "slow" else 0.01)
         return Done({})
 
     return work
+
+
+def same(row: Snapshot, _result: Any, _answered: Any) -> Snapshot:
+    return row
 
 
 def pipelines() -> list[Pipeline]:
@@ -171,7 +207,12 @@ def pipelines() -> list[Pipeline]:
     )  # fmt: skip
     # Without a save: settled in batches, together with the next claim.
     crates = (inspecting, Step("deliver", run("deliver")))
+    notes = tuple(
+        Step(one.name, run(one.name), write=counted(one.name), carry=same, rides=one.name != "file")
+        for one in NOTES.stages
+    )
     return [
+        Pipeline(queue=NOTES, load=load(table_of(Note)), steps=notes, tools=moment),
         Pipeline(queue=LEDGER, load=load(table_of(Entry)), steps=ledger, tools=moment),
         Pipeline(queue=CRATES, load=load(table_of(Crate)), steps=crates, tools=moment),
     ]

@@ -61,7 +61,8 @@ def settle(queue: Queue, *, wait: bool = True) -> Select[Any]:
 def settle_alone(queue: Queue, columns: Columns = ()) -> Select[Any]:
     """:func:`settle` for the one row ``row_id``, with its domain's own ``columns``.
 
-    ``finished_step`` is its last step by now: those before the last may be stored only here.
+    ``finished_step`` is its last step by now, and attempts are counted from there: steps before
+    the last may be stored only here.
     """
     settled, history = end(queue, wait=True, alone=True, columns=columns)
     return select(settled.c.id).add_cte(history)
@@ -81,6 +82,7 @@ def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ())
     found: dict[str, ColumnElement[Any]] = {name: q.c[name] for name in HISTORY}
     if alone:
         found["step"] = bindparam("finished_step", type_=Text).label("step")
+        found["attempts"] = ends.c.attempts.label("attempts")
     mine = (
         select(*found.values(), *asked)
         .join(ends, and_(q.c.id == ends.c.id, q.c.lease_token == ends.c.token))

@@ -90,7 +90,7 @@ def settle(rows: Rows, ended: Ended | None) -> None:
 def test_a_quick_step_is_stored_with_the_next_one_and_not_before(
     rows: Rows, sessions: Sessions
 ) -> None:
-    row_id = rows.one()
+    row_id = rows.one(attempts=2)
     seen: list[tuple[str, str | None]] = []
 
     def second(_snapshot: Any, _tools: None) -> Done:
@@ -104,7 +104,8 @@ def test_a_quick_step_is_stored_with_the_next_one_and_not_before(
     assert seen == [("working", None)]
     assert (row.status, row.step, row.payload) == ("finished", "first", "second")
     assert applied(sessions) == {(row_id, "first"): 1, (row_id, "second"): 1}
-    assert [(line.outcome, line.step) for line in rows.history()] == [("done", "first")]
+    (line,) = rows.history()
+    assert (line.outcome, line.step, line.attempt, row.attempts) == ("done", "first", 1, 1)
 
 
 def test_a_refusal_takes_the_steps_before_it_along(rows: Rows, sessions: Sessions) -> None:
