@@ -22,6 +22,8 @@ SETTLEMENTS: Final = "backend/queue/settlements.py"
 DATABASE: Final = "backend/db.py"
 FLEET: Final = "backend/queue/fleet.py"
 EXECUTOR: Final = "workers/executor.py"
+COMMITTING: Final = "workers/committing.py"
+RIDERS: Final = "integration/queue/test_worker_riders.py"
 TURNING: Final = "workers/turning.py"
 WRITES: Final = "backend/queue/writes.py"
 WRITTEN: Final = "integration/queue/test_queue_writes.py"
@@ -159,10 +161,34 @@ FENCES: Final = (
         (f"{DAEMON}:hears_no_answer",),
     ),
     Mutant(
-        "no question after a commit without an answer", EXECUTOR,
+        "no question after a commit without an answer", COMMITTING,
         "lambda session: leases.had_committed(session, lease, step.stage)",
         "lambda _session: False",
         (f"{DAEMON}:hears_no_answer",),
+    ),
+    Mutant(
+        "steps that were not stored early count as stored", COMMITTING,
+        "self._doubtful = not self._sent()",
+        "self._doubtful = self._sent() is None",
+        (f"{RIDERS}:answer_that_is_lost",),
+    ),
+    Mutant(
+        "steps of a row that stalled before wait", COMMITTING,
+        "seconds < PATIENCE and lease.stalls == 0",
+        "seconds < PATIENCE",
+        (f"{RIDERS}:stalled",),
+    ),
+    Mutant(
+        "steps that wait are dropped where the next one fails", EXECUTOR,
+        "            self._committer.store(riders)\n        except (LeaseLost, Stopped):",
+        "            pass\n        except (LeaseLost, Stopped):",
+        (f"{RIDERS}:however",),
+    ),
+    Mutant(
+        "what waits is answered for a row that is lost", WRITES,
+        'HELD: Final = "lease_token = CAST(%(token)s AS uuid) AND step',
+        'HELD: Final = "lease_token = CAST(%(token)s AS uuid) OR step',
+        (f"{RIDERS}:behind_a_commit",),
     ),
     Mutant(
         "rows are written without their fence", WRITES,
