@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     source_ca_file: Path | None = Field(None, alias="SOURCE_CA_FILE")
     source_token: SecretStr | None = Field(None, alias="SOURCE_TOKEN")
     target_repository_url: str | None = Field(None, alias="TARGET_REPOSITORY_URL")
+    target_ca_file: Path | None = Field(None, alias="TARGET_CA_FILE")
+    target_token: SecretStr | None = Field(None, alias="TARGET_TOKEN")
+    auto_publish: bool = Field(False, alias="AUTO_PUBLISH")
+    recall_unpublishes: bool = Field(False, alias="RECALL_UNPUBLISHES")
     internal_scopes: Annotated[tuple[str, ...], NoDecode] = Field((), alias="INTERNAL_SCOPES")
     package_cache_dir: Path = Field(Path(".lockkeeper/cache"), alias="PACKAGE_CACHE_DIR")
     download_timeout: Seconds = Field(seconds(120), alias="DOWNLOAD_TIMEOUT")
@@ -69,12 +73,23 @@ class Settings(BaseSettings):
     osv_api_url: str | None = Field(None, alias="OSV_API_URL")
     osv_api_complete: bool = Field(False, alias="OSV_API_COMPLETE")
     advisory_max_age: Seconds = Field(seconds(86400), alias="ADVISORY_MAX_AGE")
+    advisories_url: str | None = Field(None, alias="ADVISORIES_URL")
+    advisories_ca_file: Path | None = Field(None, alias="ADVISORIES_CA_FILE")
+    advisories_complete: bool = Field(False, alias="ADVISORIES_COMPLETE")
     trivy_binary: str | None = Field(None, alias="TRIVY_BINARY")
     trivy_cache_dir: Path = Field(Path(".lockkeeper/trivy"), alias="TRIVY_CACHE_DIR")
     trivy_complete: bool = Field(False, alias="TRIVY_COMPLETE")
     trivy_url: str | None = Field(None, alias="TRIVY_URL")
     trivy_timeout: Seconds = Field(seconds(300), alias="TRIVY_TIMEOUT")
     trivy_max_retries: int = Field(3, alias="TRIVY_MAX_RETRIES", ge=0, le=20)
+
+    # Webhooks
+    webhook_key: SecretStr | None = Field(None, alias="WEBHOOK_KEY", min_length=32)
+    webhook_internal_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), alias="WEBHOOK_INTERNAL_HOSTS"
+    )
+    webhook_ca_file: Path | None = Field(None, alias="WEBHOOK_CA_FILE")
+    webhook_timeout: Seconds = Field(seconds(10), alias="WEBHOOK_TIMEOUT")
 
     # Worker
     worker_type: str = Field("all", alias="WORKER_TYPE")
@@ -93,11 +108,20 @@ class Settings(BaseSettings):
         seconds(90 * 86400), alias="ATTEMPTS_RETENTION", ge=seconds(86400)
     )
 
+    # Audit log
+    audit_signing_key_file: Path | None = Field(None, alias="AUDIT_SIGNING_KEY_FILE")
+
     # Logs
     log_level: str = Field("INFO", alias="LOG_LEVEL")
     log_format: str = Field("human", alias="LOG_FORMAT", pattern="^(human|json)$")
 
-    @field_validator("cors_origins", "source_repository_cdns", "internal_scopes", mode="before")
+    @field_validator(
+        "cors_origins",
+        "source_repository_cdns",
+        "internal_scopes",
+        "webhook_internal_hosts",
+        mode="before",
+    )
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -107,7 +131,7 @@ class Settings(BaseSettings):
     @field_validator(
         "access_token_ttl", "refresh_token_ttl", "download_timeout", "vetting_max_age",
         "advisory_max_age", "trivy_timeout", "worker_sleep_interval", "worker_stall_timeout",
-        "worker_grace_period", "lease_ttl", "attempts_retention", mode="before",
+        "webhook_timeout", "worker_grace_period", "lease_ttl", "attempts_retention", mode="before",
     )  # fmt: skip
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:

@@ -85,6 +85,7 @@ class Request:
     path: str
     headers: Mapping[str, str]  # names in lower case
     connection: int
+    body: bytes = b""
 
 
 @dataclass
@@ -283,7 +284,8 @@ def _read_request(stream: Any, number: int) -> Request | None:
     while (header := stream.readline().strip()) != b"":
         name, _, value = header.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    return Request(method, path, headers, number)
+    body = stream.read(int(headers.get("content-length", 0)))
+    return Request(method, path, headers, number, body)
 
 
 def _hang_up(sock: socket.socket) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from backend.audit.signing import Signer
 from backend.db import make_sessions
 from backend.queue import fleet, leases
 from backend.queue.leases import Lease
@@ -30,6 +31,7 @@ from workers.metrics import Metrics
 from workers.producer import Producer
 from workers.reaping import Reaper
 from workers.retention import Retention
+from workers.sealing import Sealer
 from workers.suspects import Suspects
 from workers.turning import SteadyTurns
 
@@ -57,6 +59,7 @@ class Daemon:
         name: str | None = None,
         alone: Sequence[str] = (),
         beat_engine: Engine | None = None,
+        signer: Signer | None = None,
     ) -> None:
         """The worker of ``assignments``.
 
@@ -69,6 +72,7 @@ class Daemon:
             alone: the command that runs one suspect; without it others must do that.
             beat_engine: for heartbeats alone. Steps that wait for a lock may have every
                 connection of ``engine``.
+            signer: of the audit log's seals.
         """
         self.name = worker_name(name)
         self._policy = policy
@@ -101,6 +105,7 @@ class Daemon:
             attend=self._suspects.attend, metrics=self.metrics,
         )  # fmt: skip
         self._retention = Retention(transactions=self._transactions, keep=policy.retention)
+        self._sealer = Sealer(transactions=self._transactions, signer=signer)
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
         self._observe(pipelines)
 
@@ -147,6 +152,7 @@ class Daemon:
         self._listener.start()
         self._reaper.start()
         self._retention.start()
+        self._sealer.start()
         self._suspects.start()
         for producer in self._producers:
             producer.start()
@@ -184,6 +190,7 @@ class Daemon:
         self._heartbeat.draining = True
         self._reaper.stop()
         self._retention.stop()
+        self._sealer.stop()
         self._suspects.stop()
         for producer in self._producers:
             producer.drain()

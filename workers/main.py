@@ -15,12 +15,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend import logs
+from backend.audit.signing import signer
 from backend.db import make_engine
 from backend.migrations.run import current, head
 from backend.queue import confinement
 from backend.queue.pipeline import Pipeline
 from backend.settings import Settings, SettingsError, psycopg2_url
-from backend.workloads import discover, parts
+from backend.workloads import discover, parts, queues
 from workers import health
 from workers.daemon import Assignment, Daemon, Policy, worker_name
 from workers.isolation import sweep_leftovers
@@ -58,7 +59,9 @@ def served(settings: Settings) -> list[Assignment]:
 
 
 def _assignment(pipeline: Pipeline, workload: str, words: Sequence[str]) -> Assignment | None:
-    if {"all", workload, pipeline.queue.name} & set(words):
+    # A queue may bear its workload's name, and then means itself.
+    meant = {"all", pipeline.queue.name} | ({workload} - {q.name for q in queues()})
+    if meant & set(words):
         return Assignment(pipeline)
     partitions = [name for name in pipeline.queue.partitions or () if name in words]
     return Assignment(pipeline, partitions) if partitions else None
@@ -117,7 +120,7 @@ def run(settings: Settings) -> int:
     name = worker_name(settings.worker_name)
     try:
         url = settings.require_database_url()
-        assignments = served(settings)
+        assignments, sealing = served(settings), signer(settings.audit_signing_key_file)
     except SettingsError as error:
         log.error("worker.refused", reason=str(error))  # noqa: TRY400 - one line, no traceback
         return 2
@@ -128,7 +131,7 @@ def run(settings: Settings) -> int:
     beating = make_engine(url, pool_size=1, application_name=f"{name}-beat")
     daemon = Daemon(
         engine, listening, assignments, policy_of(settings), name=name, alone=ALONE,
-        beat_engine=beating,
+        beat_engine=beating, signer=sealing,
     )  # fmt: skip
     try:
         with health.watched(daemon, settings):

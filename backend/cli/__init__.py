@@ -12,7 +12,20 @@ from pathlib import Path
 
 import click
 
-from backend.cli import account, doctor, explain, queues, requests, services, up
+from backend.cli import (
+    account,
+    advisories,
+    approval,
+    audit,
+    doctor,
+    evidence,
+    explain,
+    policy,
+    queues,
+    requests,
+    services,
+    up,
+)
 from backend.cli.errors import EXIT_CODES, FAILED, OK, CommandError, Stopped
 from backend.cli.words import say
 
@@ -45,6 +58,15 @@ for command in (
     requests.submit,
     requests.status,
     requests.retry,
+    approval.waiting,
+    approval.approve,
+    approval.reject,
+    approval.publish,
+    approval.recall,
+    approval.deny,
+    approval.where_used,
+    evidence.evidence,
+    evidence.why,
     queues.queues,
     queues.workers,
     queues.pause,
@@ -57,6 +79,9 @@ for command in (
     services.api,
     services.worker,
     services.migrate,
+    advisories.advisories,
+    audit.audit,
+    policy.policy,
     doctor.doctor,
 ):
     command.epilog = EXIT_CODES

@@ -91,12 +91,22 @@ class Client:
         file = {"file": (lockfile.name, content, "application/json")}
         return self._ask("POST", "/api/packages/upload", file=file)
 
+    def download(self, path: str) -> bytes:
+        """A file, as it is."""
+        response = self._answered("GET", path)
+        if response.status not in _SUCCESS:
+            _read(response, self.url)
+        return response.data
+
     def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        return _read(self._answered(method, path, **content), self.url)
+
+    def _answered(self, method: str, path: str, **content: Any) -> "BaseHTTPResponse":
         response = self._send(method, path, **content)
         if response.status == _UNAUTHORIZED and self._renew is not None:
             self.token = self._renew()
             response = self._send(method, path, **content)
-        return _read(response, self.url)
+        return response
 
     def _send(
         self,

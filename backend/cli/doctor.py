@@ -13,6 +13,7 @@ from backend.cli.words import count
 
 if TYPE_CHECKING:
     from backend.queue.doctor import Finding
+    from backend.queue.doctor.findings import Check
 
 
 @click.command(short_help="Check the database, the queues and the workers.")
@@ -22,12 +23,10 @@ def doctor(as_json: bool) -> int:
 
     Writes nothing and takes seconds. Exits 1 where something is an error; with warnings alone, 0.
     """
-    from backend.queue.doctor import CHECKS
-
     with database_errors():
         findings = examined()
     skipped = {finding.facts.get("check") for finding in findings}
-    checked = [name for name in CHECKS if name not in skipped]
+    checked = [name for name in checks() if name not in skipped]
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         said = [_document(finding) for finding in findings]
@@ -35,6 +34,14 @@ def doctor(as_json: bool) -> int:
     else:
         _show(findings, checked, errors)
     return FAILED if errors else OK
+
+
+def checks() -> "dict[str, Check]":
+    """What is looked at: what the engine asks, and what concerns the product alone."""
+    from backend.audit import examination
+    from backend.queue import doctor as engine
+
+    return {**engine.CHECKS, **examination.CHECKS}
 
 
 def examined() -> "list[Finding]":
@@ -53,7 +60,7 @@ def examined() -> "list[Finding]":
     engine = make_engine(url, pool_size=1, application_name="lockkeeper-doctor")
     try:
         with make_sessions(engine).begin() as session:
-            return examine(session, queues(), release=release)
+            return examine(session, queues(), release=release, checks=checks())
     finally:
         engine.dispose()
 

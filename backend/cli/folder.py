@@ -46,13 +46,29 @@ class Folder:
 
     def signing_secret(self) -> str:
         """What signs access tokens; made once."""
-        file = self.path / "jwt-secret"
+        return self._secret("jwt-secret")
+
+    def webhook_key(self) -> str:
+        """What the secrets of webhooks follow from; made once."""
+        return self._secret("webhook-key")
+
+    def _secret(self, name: str) -> str:
+        file = self.path / name
         known = file.read_text().strip() if file.exists() else ""
         if len(known) >= _MIN_SECRET:
             return known
         made = secrets.token_hex(32)
         _write_private(file, made)
         return made
+
+    def audit_key(self) -> Path:
+        """The private key that signs the audit log's seals; made once."""
+        from backend.audit import signing
+
+        file = self.path / "audit-key.pem"
+        if not file.exists():
+            _write_private(file, signing.new_key())
+        return file
 
     def credentials(self) -> dict[str, Credentials]:
         """Our accounts by role; empty the first time.

@@ -107,6 +107,10 @@ def _defaults(settings: "Settings", folder: Folder) -> dict[str, str]:
     said: dict[str, str] = {}
     if settings.jwt_secret is None:
         said["JWT_SECRET"] = folder.signing_secret()
+    if settings.webhook_key is None:
+        said["WEBHOOK_KEY"] = folder.webhook_key()
+    if settings.audit_signing_key_file is None:
+        said["AUDIT_SIGNING_KEY_FILE"] = str(folder.audit_key())
     ours = {
         "PACKAGE_CACHE_DIR": str(folder.cache),
         "TRIVY_CACHE_DIR": str(folder.trivy),

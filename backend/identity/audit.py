@@ -1,5 +1,6 @@
 """The audit log: written in the transaction of the deed, so neither exists without the other."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import insert
@@ -12,7 +13,7 @@ from backend.identity.roles import Principal
 def record(
     session: Session, actor: Principal | str, action: str, subject: str, **detail: Any
 ) -> None:
-    """Note one deed.
+    """Note one deed, for ever: no name of a person belongs in it, only their number.
 
     Args:
         session: the one in which the deed is done.
@@ -21,13 +22,14 @@ def record(
         subject: "kind:id" of what it was done to: ``user:42``.
         detail: what a reader needs to understand it, as JSON; never a secret.
     """
-    someone, name = (actor.id, actor.username) if isinstance(actor, Principal) else (None, actor)
-    session.execute(
-        insert(AuditEntry).values(
-            actor_id=someone,
-            actor=name,
-            action=action,
-            subject=subject,
-            detail=detail,
-        )
-    )
+    record_each(session, actor, action, [subject], **detail)
+
+
+def record_each(
+    session: Session, actor: Principal | str, action: str, subjects: Iterable[str], **detail: Any
+) -> None:
+    """:func:`record` one deed that was done to several, an entry for each."""
+    someone, part = (actor.id, "") if isinstance(actor, Principal) else (None, actor)
+    entry = {"actor_id": someone, "actor": part, "action": action, "detail": detail}
+    if entries := [{**entry, "subject": subject} for subject in subjects]:
+        session.execute(insert(AuditEntry), entries)

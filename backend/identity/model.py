@@ -34,6 +34,8 @@ TIMESTAMP = DateTime(timezone=True)
 # ASCII only: no two names look alike, none differs from another by normalisation.
 USERNAME = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
 NOW = text("now()")
+XID = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
+"""The number of the transaction that writes, as one that the driver knows."""
 
 
 def _words(words: Iterable[str]) -> str:
@@ -132,18 +134,39 @@ class RateLimit(Base):
     empty_at: Mapped[datetime] = mapped_column(TIMESTAMP, index=True)
 
 
+class AuditActor(Base):
+    """Whom an entry of the audit log means, under the number of their user.
+
+    Entries hold the number alone: a person's name can be taken out here, and no entry changes.
+    Triggers on ``users`` add and rename them.
+    """
+
+    __tablename__ = "audit_actors"
+    __table_args__ = (CheckConstraint("user_id = id", name="user_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    """None once the person was erased."""
+    name: Mapped[str]
+
+
 class AuditEntry(Base):
-    """Who did what to what. Rows are inserted and never changed."""
+    """Who did what to what. Rows are inserted; the database refuses to change or remove them."""
 
     __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_xid", "xid", postgresql_using="brin"),)
 
     id: Mapped[int] = _key()
     at: Mapped[datetime] = mapped_column(
         TIMESTAMP, server_default=text("clock_timestamp()"), index=True
     )
-    actor_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"), index=True)
-    actor: Mapped[str]
-    """The name as it was then, or the part of the system that acted by itself."""
+    actor_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("audit_actors.id"), index=True
+    )
+    actor: Mapped[str] = mapped_column(server_default="")
+    """The part of the system that acted by itself; empty where a person did."""
     action: Mapped[str]
     subject: Mapped[str] = mapped_column(index=True)
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    xid: Mapped[int] = mapped_column(BigInteger, server_default=text(XID))
+    """The transaction that wrote it: entries are sealed when all up to theirs have ended."""

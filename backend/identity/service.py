@@ -56,9 +56,7 @@ def create_user(
     )
     if user is None:
         raise Conflict(f"The username {username} is taken.", code="username-taken")
-    audit.record(
-        session, actor, "user.created", f"user:{user.id}", username=username, role=user.role
-    )
+    audit.record(session, actor, "user.created", f"user:{user.id}", role=user.role)
     return user
 
 
@@ -100,7 +98,7 @@ def change_user(
         NotFound: no such user.
         Conflict: code ``last-admin``; nobody could administer the system afterwards.
     """
-    admins = _lock_active_admins(session)
+    admins = lock_active_admins(session)
     user = session.get(User, user_id, with_for_update={"key_share": True}, populate_existing=True)
     if user is None:
         raise NotFound(f"There is no user {user_id}.")
@@ -153,7 +151,7 @@ def rehash(session: Session, user_id: int, *, verified: str, password_hash: str)
     )
 
 
-def _lock_active_admins(session: Session) -> list[int]:
+def lock_active_admins(session: Session) -> list[int]:
     """Always first and in order: two admins who demote each other wait, and one is refused."""
     admins = (
         select(User.id)

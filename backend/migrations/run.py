@@ -29,7 +29,12 @@ _PAUSE = 1.0  # seconds, jittered, in which the others get through
 _TURN_TIMEOUT = "120s"  # for another migrator to finish
 _ADVISORY_LOCK = 0x6C6F636B6B  # "lockk"; shared by every release
 
-_MODELS_OF_THE_HOUSE = ("backend.identity.model", "backend.queue.attempts", "backend.queue.fleet")
+_MODELS_OF_THE_HOUSE = (
+    "backend.identity.model",
+    "backend.audit.model",
+    "backend.queue.attempts",
+    "backend.queue.fleet",
+)
 
 _LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED = "55P03", "40P01"
 

@@ -132,8 +132,8 @@ class Writes:
         """
         if write.answer is None:
             return None
-        asked = {"row_id": lease.id, "token": str(lease.token), "at_step": lease.step}
-        return next(iter(self.statements.rows(write.answer, asked)), None)
+        place = {"row_id": lease.id, "token": str(lease.token), "at_step": lease.step}
+        return next(iter(self.statements.rows(write.answer, {**write.values, **place})), None)
 
     def settle(self, settlement: Settlement, write: Write) -> bool:
         """End the attempt, with its rows; see :func:`leases.settle_one`."""

@@ -14,7 +14,7 @@ from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.identity import guard, tokens
 from backend.settings import Settings
-from backend.web import auth, docs, hardening, health, metrics, problems, queues
+from backend.web import audit_log, auth, docs, hardening, health, metrics, problems, queues
 
 TOKENS: Final = 4096
 """Access tokens whose signature a process remembers to have checked."""
@@ -82,7 +82,8 @@ def create_app(
         kept.sessions, kept.statements = sessions, statements
         kept.principal, kept.found = guard.admitted(app, asked, statements, claims_of)
 
-    for blueprint in (health.bp, docs.bp, auth.bp, auth.admin_bp, queues.bp, *blueprints):
+    ours = (health.bp, docs.bp, auth.bp, auth.admin_bp, audit_log.bp, queues.bp)
+    for blueprint in (*ours, *blueprints):
         app.register_blueprint(blueprint)
     guard.refuse_unmarked(app)
     return app

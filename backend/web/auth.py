@@ -6,7 +6,7 @@ from http import HTTPStatus
 import structlog
 from flask import Blueprint, g, request
 
-from backend.identity import limits, passwords, schemas, service
+from backend.identity import erasing, limits, passwords, schemas, service
 from backend.identity.guard import Role, Scope, access_token, current_user, public, requires
 from backend.operations import operation, settings, transaction
 from backend.problems import Conflict, NotFound, TooManyRequests, Unauthorized
@@ -178,6 +178,15 @@ def change_user(path: schemas.ById, body: schemas.UserChange) -> schemas.UserOut
             revoke_tokens=body.revoke_tokens,
         )
     return schemas.UserOut.model_validate(user)
+
+
+@admin_bp.delete("/<id>")
+@requires(Role.ADMIN, scope=Scope.ADMIN)
+@operation(problems=[NotFound, Conflict])
+def erase_user(path: schemas.ById) -> None:
+    """Erase a person: the name becomes a pseudonym everywhere, what they did stays. For ever."""
+    with transaction() as session:
+        erasing.erase(session, current_user(), path.id)
 
 
 def _signed_in(grant: service.Grant) -> schemas.SignedIn:

@@ -1,7 +1,9 @@
 """Every folder here is a workload; :func:`discover` finds them. Workloads never import each other.
 
 A workload has ``workload.py`` with ``MODELS`` (imported for their tables) and ``QUEUES``, and where
-rows belong to users with ``owned(session, row_id, user_id)``, which says whether one does. It may
+rows belong to users with ``owned(session, row_id, user_id)``, which says whether one does.
+Statements in ``ANNOUNCEMENTS`` emit the events that follow from its rows, see ``backend.events``:
+they are run when ``events_due()`` was called, in a transaction of their own. It may
 have ``api.py`` with ``BLUEPRINTS`` (only the web host imports it) and ``pipeline.py`` with
 ``pipelines(settings)`` (only the worker imports it).
 """

@@ -53,6 +53,7 @@ def examine(
     *,
     release: Release | None = None,
     limits: Limits | None = None,
+    checks: Mapping[str, Check] = CHECKS,
 ) -> list[Finding]:
     """Examine the database behind ``session``; answers what is wrong.
 
@@ -64,6 +65,7 @@ def examine(
         queues: those whose rows are looked at.
         release: what the schema and the workers are compared with; where absent, the schema is
             compared with the models of ``queues`` alone.
+        checks: what is looked at, in this order.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the connection is lost.
@@ -75,7 +77,7 @@ def examine(
     milliseconds = int(examination.limits.statement.total_seconds() * 1000)
     session.execute(server.STATEMENT_TIMEOUT, {"milliseconds": str(milliseconds)})
     return [
-        finding for name, check in CHECKS.items() for finding in _findings(examination, name, check)
+        finding for name, check in checks.items() for finding in _findings(examination, name, check)
     ]
 
 

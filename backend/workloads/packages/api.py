@@ -26,7 +26,9 @@ from backend.problems import (
 )
 from backend.settings import Settings
 from backend.workloads.packages import (
+    approval_api,
     configuration,
+    evidence_api,
     licence_admin,
     revetting,
     schemas,
@@ -34,23 +36,27 @@ from backend.workloads.packages import (
     service_sql,
     submission,
 )
-from backend.workloads.packages.lifecycle import VETTING_QUEUE
+from backend.workloads.packages.advisories import api as advisories_api
+from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.lockfile import ParsedLock, parse_lock
-from backend.workloads.packages.model import Request
+from backend.workloads.packages.model import Request, SupportedLicense
 from backend.workloads.packages.origins import known_hosts
+from backend.workloads.packages.policies.model import LicenceProposal
+from backend.workloads.packages.policy_api import policy_bp
+from backend.workloads.packages.policy_schemas import LicenceProposalsOut
 
 bp = Blueprint("packages", __name__, url_prefix="/api/packages")
 admin_bp = Blueprint("policy", __name__, url_prefix="/api/admin")
-BLUEPRINTS = (bp, admin_bp)
+BLUEPRINTS = (bp, admin_bp, advisories_api.bp, evidence_api.bp, *approval_api.BLUEPRINTS, policy_bp)
 
 UPLOADS = Rate("upload", lambda: settings().upload_rate_per_minute)
 PROGRESS = Reading(service_sql.PROGRESS, schemas.ById)
 DETAIL = Reading(service_sql.DETAIL, schemas.ById)
 
 
-def _wake() -> None:
+def _wake(queue: str = VETTING_QUEUE.name) -> None:
     """Tell the workers, after the commit."""
-    current_app.extensions["lockkeeper"].ready(VETTING_QUEUE.name)
+    current_app.extensions["lockkeeper"].ready(queue)
 
 
 def _parse(file: UploadedFile, configured: Settings) -> ParsedLock:
@@ -145,6 +151,7 @@ def _retry(request_id: int | None, wish: schemas.RetryIn) -> schemas.RetryOut:
             session, request, by=user, include_rejected=wish.include_rejected, reason=wish.reason
         )
     _wake()
+    _wake(PUBLISHING_QUEUE.name)
     return schemas.RetryOut(
         message=f"{len(retried)} packages queued again.",
         retried=len(retried),
@@ -208,6 +215,15 @@ def licences() -> schemas.LicencesOut:
         return schemas.LicencesOut(licenses=[schemas.LicenceOut.model_validate(e) for e in found])
 
 
+@admin_bp.get("/licenses/proposals")
+@requires(Role.APPROVER)
+@operation()
+def licence_proposals() -> LicenceProposalsOut:
+    """Changes that let more through, and wait for another admin to ask for the same."""
+    with transaction() as session:
+        return LicenceProposalsOut.of(licence_admin.proposals(session))
+
+
 @admin_bp.get("/licenses/<id>")
 @requires(Role.USER)
 @operation(problems=[NotFound])
@@ -217,24 +233,39 @@ def licence(path: schemas.ById) -> schemas.LicenceOut:
         return schemas.LicenceOut.model_validate(licence_admin.one(session, path.id))
 
 
+def _acted(
+    done: SupportedLicense | LicenceProposal | None,
+) -> SupportedLicense | None:
+    """Behind the commit: what waits for another admin is stored, and yet nothing has changed."""
+    if not isinstance(done, LicenceProposal):
+        _wake()
+        return done
+    raise Conflict(
+        f"This lets more through: it acts once another admin asks for the same (proposal"
+        f" {done.id}).",
+        code="second-admin-needed",
+        proposal=done.id,
+    )
+
+
 @admin_bp.post("/licenses")
 @requires(Role.ADMIN, scope=Scope.ADMIN)
 @operation(status=HTTPStatus.CREATED, problems=[Conflict])
 def add_licence(body: schemas.LicenceIn) -> schemas.LicenceOut:
-    """Add a licence to the policy; acts at once."""
+    """Add a licence to the policy; acts at once, or once another admin asks for the same."""
     with transaction() as session:
         added = licence_admin.add(session, **body.model_dump(), by=current_user())
-        return schemas.LicenceOut.model_validate(added)
+    return schemas.LicenceOut.model_validate(_acted(added))
 
 
 @admin_bp.put("/licenses/<id>")
 @requires(Role.ADMIN, scope=Scope.ADMIN)
 @operation(problems=[NotFound, Conflict])
 def change_licence(path: schemas.ById, body: schemas.LicenceIn) -> schemas.LicenceOut:
-    """Change a licence's tier; acts at once."""
+    """Change a licence's tier; acts at once, or once another admin asks for the same."""
     with transaction() as session:
         changed = licence_admin.change(session, path.id, **body.model_dump(), by=current_user())
-        return schemas.LicenceOut.model_validate(changed)
+    return schemas.LicenceOut.model_validate(_acted(changed))
 
 
 @admin_bp.delete("/licenses/<id>")
@@ -243,7 +274,8 @@ def change_licence(path: schemas.ById, body: schemas.LicenceIn) -> schemas.Licen
 def remove_licence(path: schemas.ById) -> None:
     """Remove a licence that no package's verdict rests on."""
     with transaction() as session:
-        licence_admin.remove(session, path.id, by=current_user())
+        kept = licence_admin.remove(session, path.id, by=current_user())
+    _acted(kept)
 
 
 @admin_bp.get("/config")

@@ -6,17 +6,22 @@ from backend.settings import Settings
 from backend.workloads.packages.lockfile import redact_url
 
 SHOWN = (
-    "source_repository_url", "source_repository_cdns", "target_repository_url", "internal_scopes",
+    "source_repository_url", "source_repository_cdns", "target_repository_url", "target_ca_file",
+    "auto_publish", "recall_unpublishes", "internal_scopes",
     "package_cache_dir", "download_timeout", "download_max_bytes", "vetting_max_age", "osv_path",
-    "osv_path_complete", "osv_api_url", "osv_api_complete", "advisory_max_age", "source_ca_file",
+    "osv_path_complete", "osv_api_url", "osv_api_complete", "advisory_max_age", "advisories_url",
+    "advisories_ca_file", "advisories_complete", "source_ca_file",
     "trivy_binary", "trivy_cache_dir", "trivy_complete", "trivy_url", "trivy_timeout",
     "trivy_max_retries", "max_content_length", "cors_origins", "worker_type",
     "worker_sleep_interval", "worker_max_packages_per_cycle", "worker_stall_timeout",
 )  # fmt: skip
-SECRETS = ("database_url", "jwt_secret", "source_token", "metrics_token")
+SECRETS = (
+    "database_url", "jwt_secret", "source_token", "target_token", "metrics_token", "webhook_key",
+)  # fmt: skip
 
 WITHOUT = {
     "source_repository_url": "packages come from the ecosystem's public registry",
+    "target_repository_url": "approved packages are not published",
     "trivy_binary": "no scan for secrets in package files",
 }
 
@@ -33,7 +38,8 @@ def described(settings: Settings) -> tuple[dict[str, Any], dict[str, str]]:
     missing = {
         names[name]: effect for name, effect in WITHOUT.items() if getattr(settings, name) is None
     }
-    if settings.osv_path is None and settings.osv_api_url is None:
+    sources = (settings.osv_path, settings.osv_api_url, settings.advisories_url)
+    if not any(sources):
         missing["OSV_PATH"] = "no vulnerability source: no package is covered"
     return configured, missing
 

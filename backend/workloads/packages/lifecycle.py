@@ -9,6 +9,7 @@ from backend.queue.retry import Backoff
 TABLE: Final = "package_status"
 
 LICENCE, DOWNLOAD, INSPECT, SCAN = "licence", "download", "inspect", "scan"
+PUBLISH: Final = "Publishing"
 
 RECALLED: Final = Meaning("An approver recalled it: nobody gets it, and no queue works on it.")
 
@@ -41,7 +42,7 @@ PUBLISHING_QUEUE: Final = Queue(
     name="package_publisher",
     table=TABLE,
     ready="Approved",
-    stages=(Stage("Publishing", "Publishing"),),
+    stages=(Stage(PUBLISH, "Publishing"),),
     done="Published",
     failed="Rejected",
     resting=("Recalled",),

@@ -19,6 +19,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -155,6 +156,19 @@ class ArtifactEvidence(Base):
     """What was read about an artifact: the registry's word, and the tarball's own."""
 
     __tablename__ = "artifact_evidence"
+    __table_args__ = (
+        Index(
+            "ix_artifact_evidence_bundling",
+            "artifact_id",
+            postgresql_where=text("jsonb_array_length(inspection -> 'components') > 0"),
+        ),
+        Index(
+            "ix_artifact_evidence_components",
+            literal_column("(inspection -> 'components')").label("components"),
+            postgresql_using="gin",
+            postgresql_ops={"components": "jsonb_path_ops"},
+        ),
+    )
 
     artifact_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("artifacts.id"), primary_key=True
@@ -169,6 +183,9 @@ class PackageStatus(Claimable, Base):
 
     ``policy_digest`` and ``advisories_digest`` say by which licence tiers and which advisory
     records it was judged; other ones today mean that it is judged again when it is asked for.
+    ``verdict_digest`` is one word for all that the verdict rests on. ``recall`` is "asked" where
+    the publisher is to take the package back, and "running" while it does. ``rulings`` are the
+    policy's rules that made the verdict, and ``verdict_until`` is when time alone changes it.
     """
 
     __tablename__ = TABLE
@@ -184,6 +201,24 @@ class PackageStatus(Claimable, Base):
     vetted_at: Mapped[datetime | None] = mapped_column(Timestamp)
     policy_digest: Mapped[str | None]
     advisories_digest: Mapped[str | None]
+    verdict_digest: Mapped[str | None]
+    rulings: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    verdict_until: Mapped[datetime | None] = mapped_column(Timestamp)
+    recall: Mapped[str | None] = mapped_column(
+        CheckConstraint(
+            "recall IS NULL"
+            " OR recall = 'asked' AND status IN ('Approved', 'Publishing', 'Rejected')"
+            " OR recall = 'running' AND status = 'Publishing'",
+            name="recall",
+        )
+    )
+
+
+Index(
+    "ix_package_status_waiting",
+    PackageStatus.id,
+    postgresql_where=PackageStatus.status == literal_column("'Pending Approval'"),
+)
 
 
 class RequestPackage(Base):
@@ -254,6 +289,35 @@ class Decision(Base):
     reason: Mapped[str | None]
     verdict_digest: Mapped[str | None]
     decided_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+
+
+class DeniedPackage(Base):
+    """Versions that nobody gets, by a person's word; in force until somebody else lifts it."""
+
+    __tablename__ = "denied_packages"
+    __table_args__ = (
+        Index(
+            "uq_denied_packages_in_force",
+            "ecosystem",
+            "name",
+            "range",
+            unique=True,
+            postgresql_where=text("lifted_at IS NULL"),
+        ),
+        CheckConstraint("num_nonnulls(lifted_by, lifted_at) IN (0, 2)", name="lifted"),
+        CheckConstraint("lifted_by <> denied_by", name="second_person"),
+    )
+
+    id: Mapped[int] = _key()
+    ecosystem: Mapped[str]
+    name: Mapped[str]
+    range: Mapped[str]
+    """In npm's words: ``>=1.2.0 <1.4.0 || 2.0.0``."""
+    reason: Mapped[str]
+    denied_by: Mapped[int] = _reference("users.id", index=False)
+    denied_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    lifted_by: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
+    lifted_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class AdvisoryState(Base):

@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
@@ -14,6 +16,8 @@ from backend.queue.writes import Write
 from backend.workloads.packages import recording_sql as sql
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from backend.workloads.packages.model import PackageStatus, RequestPackage
+from backend.workloads.packages.policies import auto_approval_sql
+from backend.workloads.packages.policies.rules import Ruling
 from backend.workloads.packages.revetting import RETRIED, raise_priority
 from backend.workloads.packages.scanning.findings import Finding
 from backend.workloads.packages.scanning.sources import Coverage
@@ -21,19 +25,27 @@ from backend.workloads.packages.steps.download import DownloadResult
 from backend.workloads.packages.steps.licence import LicenceResult
 from backend.workloads.packages.steps.scan import INSPECTION, Inspected, ScanResult
 
+RULINGS = TypeAdapter(tuple[Ruling, ...])
+
 
 def of_licence(result: LicenceResult) -> Write:
     """The registry's word as evidence, and the early verdict."""
-    values = {"record": result.record.model_dump_json(), **_verdict(result)}
-    return Write((sql.LICENCE,), values, sql.VERDICT)
+    values = _verdict(result, until=None)
+    if result.record is None:
+        return Write((sql.UNREAD,), values, sql.LICENSED)
+    return Write(
+        (sql.LICENCE,), {"record": result.record.model_dump_json(), **values}, sql.LICENSED
+    )
 
 
-def _verdict(result: LicenceResult | ScanResult) -> dict[str, Any]:
+def _verdict(result: LicenceResult | ScanResult, *, until: datetime | None) -> dict[str, Any]:
     return {
         "expression": result.expression,
         "tier": result.tier,
         "score": result.score,
         "policy_digest": result.policy_digest,
+        "rulings": RULINGS.dump_json(result.rulings).decode(),
+        "verdict_until": until,
     }
 
 
@@ -67,7 +79,9 @@ def _merge(session: Session, lease: Lease, artifact_id: int, twin: int) -> None:
 
 def of_inspection(result: Inspected) -> Write:
     """What the tarball itself says, as evidence for the verdict."""
-    values = {"inspection": INSPECTION.dump_json(result.found).decode()}
+    found = result.found
+    names = {found.name, *(component.name for component in found.components)}
+    values = {"inspection": INSPECTION.dump_json(found).decode(), "names": sorted(names)}
     return Write((sql.INSPECTION,), values, answer=sql.POLICY)
 
 
@@ -75,16 +89,19 @@ def of_scan(result: ScanResult) -> Write:
     """The newest scan counts; earlier ones stay as history."""
     report = result.report
     coverage = [coverage.model_dump(mode="json") for coverage in report.coverage]
+    approval = (auto_approval_sql.DECIDE, auto_approval_sql.APPROVE) if result.approves else ()
     return Write(
-        (sql.SCAN,),
+        (*approval, sql.SCAN),
         {
+            "approved_until": "now" if result.publishes else "infinity",
             "advisories": json.dumps(_in_use(report.coverage)),
             "security_score": report.score,
             "scan_result": report.result,
+            "verdict_digest": result.verdict_digest,
             "coverage": json.dumps(coverage),
             "notes": list(report.notes),
             "findings": json.dumps(_lines(report.findings)),
-            **_verdict(result),
+            **_verdict(result, until=result.verdict_until),
         },
         sql.SCANNED,
     )

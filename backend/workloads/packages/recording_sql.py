@@ -8,6 +8,7 @@ from typing import Final
 
 from backend.autocommit import Statement
 from backend.queue.writes import HELD, OURS
+from backend.workloads.packages.advisories import known
 from backend.workloads.packages.policy import MARK
 
 # Set by the fence itself.
@@ -16,8 +17,11 @@ VERDICT: Final = (
     ("license_status", ":tier"),
     ("license_score", ":score"),
     ("policy_digest", ":policy_digest"),
+    ("rulings", "CAST(:rulings AS jsonb)"),
+    ("verdict_until", "CAST(:verdict_until AS timestamptz)"),
     ("vetted_at", "now()"),
 )
+LICENSED: Final = (*VERDICT, ("verdict_digest", "NULL"))  # the verdict comes with the scan
 LICENCE: Final = Statement(f"""
 INSERT INTO artifact_evidence (artifact_id, registry_record, updated_at)
 SELECT artifact_id, CAST(%(record)s AS jsonb), now()
@@ -26,6 +30,11 @@ ON CONFLICT (artifact_id) DO UPDATE
 SET registry_record = excluded.registry_record, updated_at = excluded.updated_at
 RETURNING artifact_id
 """)  # noqa: S608 - put together from constants
+
+UNREAD: Final = Statement(f"""
+SELECT artifact_id FROM package_status WHERE id = %(row_id)s AND {OURS}
+""")  # noqa: S608 - put together from constants
+"""Nothing was read about it: the verdict is all there is."""
 
 # In the ordinary case nobody else has these bytes. Where somebody has, their unique index refuses
 # the second statement; the package is locked first, so that MERGING sees them.
@@ -72,9 +81,10 @@ ON CONFLICT (artifact_id) DO UPDATE
 SET inspection = excluded.inspection, updated_at = excluded.updated_at
 RETURNING artifact_id
 """)  # noqa: S608 - put together from constants
-# The scan comes next, and judges by the tiers as they are then.
+# The scan comes next, and judges by the policy and the imported advisories as they are then.
 POLICY: Final = Statement(f"""
-SELECT {MARK} AS policy_mark FROM package_status WHERE id = %(row_id)s AND {HELD}
+SELECT {MARK} AS policy_mark, {known.about("ANY(%(names)s)")} AS imported
+FROM package_status WHERE id = %(row_id)s AND {HELD}
 """)  # noqa: S608 - put together from constants
 
 # One word for the advisory records in use: those that this scan went by, and other sources' last.
@@ -94,6 +104,7 @@ SCANNED: Final = (
     *VERDICT,
     ("security_score", ":security_score"),
     ("scan_result", ":scan_result"),
+    ("verdict_digest", ":verdict_digest"),
     ("advisories_digest", _ADVISORIES),
 )
 # Which advisory records are in use is written only where that changed: an upsert alone would lock

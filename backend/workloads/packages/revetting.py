@@ -24,7 +24,7 @@ from backend.identity import audit
 from backend.identity.roles import Principal
 from backend.queue import control
 from backend.queue.lifecycle import PROCESSING_FAILURES
-from backend.workloads.packages.lifecycle import INSPECT, VETTING_QUEUE
+from backend.workloads.packages.lifecycle import INSPECT, PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.model import (
     AdvisoryState,
     ArtifactEvidence,
@@ -65,6 +65,12 @@ _STANDING: Final = (
             PackageStatus.policy_digest.is_distinct_from(DIGEST),
             # Null: refused before any advisory was asked, so none can change that.
             func.coalesce(PackageStatus.advisories_digest != _ADVISORIES, false()),
+            func.coalesce(PackageStatus.verdict_until < func.now(), false()),
+            # Judged by a release that had no word for its verdict.
+            and_(
+                PackageStatus.status == VETTING_QUEUE.done,
+                PackageStatus.verdict_digest.is_(None),
+            ),
         ).label("changed"),
         ArtifactEvidence.inspection.is_not(None).label("read"),
     )
@@ -186,7 +192,10 @@ def retry(
     if include_rejected:
         wanted = wanted.where(~asked.where(Request.requestor_id == by.id).exists())
     ids = session.scalars(wanted).all()
-    retried = control.requeue(session, VETTING_QUEUE, ids, failures=failures)
+    retried = [
+        *control.requeue(session, VETTING_QUEUE, ids, failures=failures),
+        *control.requeue(session, PUBLISHING_QUEUE, ids),  # keeps its approval
+    ]
     subject = f"request:{request.id}" if request is not None else "queue:packages"
     audit.record(
         session, by, "packages.retried", subject, count=len(retried),

@@ -120,6 +120,28 @@ class FindingOut(BaseModel):
     component: str
 
 
+class FlagSeen(BaseModel):
+    """An advisory that concerns the package, and that its verdict does not know of."""
+
+    advisory: str
+    aliases: list[str]
+    kind: str
+    severity: str
+    title: str | None
+    fixed: list[str]
+    component: str
+    source: str
+    since: Moment
+
+
+class RulingOut(BaseModel):
+    """A rule of the policy that had a part in the verdict, and why."""
+
+    rule: str
+    effect: Literal["reject", "hold", "approve"]
+    reason: str
+
+
 class PackageOut(BaseModel):
     """One package of a request. ``id`` is its queue row's; ``coverage`` None = never scanned."""
 
@@ -136,6 +158,7 @@ class PackageOut(BaseModel):
     license_status: str | None
     type: str
     scan_result: str | None
+    verdict_digest: str | None
     integrity: str
     checked: str | None
     entries: list[str]
@@ -147,6 +170,8 @@ class PackageOut(BaseModel):
     findings: list[FindingOut]
     coverage: list[dict[str, Any]] | None
     notes: list[str]
+    flags: list[FlagSeen]
+    rulings: list[RulingOut]
 
 
 class NoticeOut(BaseModel):

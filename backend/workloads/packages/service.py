@@ -102,7 +102,7 @@ def request_of(session: Session, request_id: int, principal: Principal) -> Reque
     """Raises NotFound, also where it is somebody else's."""
     found = session.scalar(select(Request).where(Request.id == request_id, *visible_to(principal)))
     if found is None:
-        raise _no_request(request_id)
+        raise no_request(request_id)
     return found
 
 
@@ -140,7 +140,7 @@ def shown(request_id: int, found: Sequence[Any]) -> RequestShown:
         NotFound: as :func:`request_of` does.
     """
     if found[0] is None:
-        raise _no_request(request_id)
+        raise no_request(request_id)
     return RequestShown(RequestSummary(*found[:SUMMARY]), *found[SUMMARY:])
 
 
@@ -149,7 +149,7 @@ def _owner(principal: Principal) -> int | None:
     return None if principal.may(Role.APPROVER) else principal.id
 
 
-def _no_request(request_id: int) -> NotFound:
+def no_request(request_id: int) -> NotFound:
     return NotFound(f"There is no request {request_id}.")
 
 

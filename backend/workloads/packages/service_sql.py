@@ -10,71 +10,78 @@ from backend.autocommit import Statement
 from backend.identity.callers import answering
 from backend.identity.roles import Role
 from backend.queue.lifecycle import PROCESSING_FAILURES
+from backend.workloads.packages.advisories.flagging import OF_ARTIFACT
 
 FAILED: Final = "Failed"
 """Not a status: how counts tell a processing failure from a refusal."""
 
 # A plan is made once for a connection, perhaps while the table has few rows, and reading it whole
 # looks cheap. Whoever asks for one row of a key at a time is given an index in any plan.
-_STATUS: Final = """
-JOIN LATERAL (SELECT * FROM package_status WHERE artifact_id = w.artifact_id LIMIT 1) s ON true
+# ``shown``: what is being taken back is recalled, whichever word its queue has for it.
+STATUS: Final = """
+JOIN LATERAL (
+  SELECT *, CASE WHEN recall IS NOT NULL AND status <> 'Rejected' THEN 'Recalled' ELSE status END
+    AS shown
+  FROM package_status WHERE artifact_id = w.artifact_id LIMIT 1) s ON true
 """
 
 _FAILURES: Final = ", ".join(f"'{failure}'" for failure in (*PROCESSING_FAILURES, "cancelled"))
 
-_REQUEST: Final = f"""
+REQUEST: Final = f"""
 SELECT r.id, r.application_name, r.version, r.lock_format, r.entries, r.created_at,
   r.withdrawn_at IS NOT NULL AS withdrawn, u.username AS requestor,
   coalesce((
     SELECT json_object_agg(word, packages) FROM (
-      SELECT CASE WHEN s.failure IN ({_FAILURES}) THEN '{FAILED}' ELSE s.status END AS word,
+      SELECT CASE WHEN s.failure IN ({_FAILURES}) THEN '{FAILED}' ELSE s.shown END AS word,
         count(*) AS packages
-      FROM request_packages w {_STATUS}
+      FROM request_packages w {STATUS}
       WHERE w.request_id = r.id GROUP BY word) counted), '{{}}') AS counts
 """  # noqa: S608 - words of this release
 
-_FROM: Final = "FROM requests r JOIN users u ON u.id = r.requestor_id"
+FROM: Final = "FROM requests r JOIN users u ON u.id = r.requestor_id"
 
 _PAGE: Final = "r.id < %(before)s ORDER BY r.id DESC LIMIT %(limit)s"
 
 # Users see their own requests, approvers and admins all.
-_ONE: Final = f"r.id = %(id)s AND (caller.role <> '{Role.USER}' OR r.requestor_id = caller.id)"
+ONE: Final = f"r.id = %(id)s AND (caller.role <> '{Role.USER}' OR r.requestor_id = caller.id)"
 
-ALL: Final = Statement(f"{_REQUEST} {_FROM} WHERE {_PAGE}")
+ALL: Final = Statement(f"{REQUEST} {FROM} WHERE {_PAGE}")
 
-OWN: Final = Statement(f"{_REQUEST} {_FROM} WHERE r.requestor_id = %(owner)s AND {_PAGE}")
+OWN: Final = Statement(f"{REQUEST} {FROM} WHERE r.requestor_id = %(owner)s AND {_PAGE}")
 
 PROGRESS: Final = answering(f"""
-{_REQUEST}, coalesce((
+{REQUEST}, coalesce((
     SELECT json_agg(json_build_object('id', s.id, 'name', p.name, 'version', p.version,
-      'status', s.status, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
-    FROM request_packages w {_STATUS} JOIN packages p ON p.id = w.package_id
+      'status', s.shown, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
+    FROM request_packages w {STATUS} JOIN packages p ON p.id = w.package_id
     WHERE w.request_id = r.id), '[]')::text AS packages
-{_FROM} WHERE {_ONE}
+{FROM} WHERE {ONE}
 """)  # noqa: S608 - statements of this module
 
 # As the schemas write it.
-_UTC: Final = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
+UTC: Final = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 # ``checked`` is the strength of what this lock names; an artifact may be shared by locks that name
 # more or less.
 _PACKAGE: Final = f"""
-SELECT s.id, p.name, p.version, p.purl, s.status, s.failure, s.error, s.security_score,
+SELECT s.id, p.name, p.version, p.purl, s.shown AS status, s.failure, s.error, s.security_score,
   s.license_score, s.license_identifier, s.license_status, w.type, s.scan_result,
+  s.verdict_digest,
   coalesce(nullif(w.integrity, ''), 'none') AS integrity,
   CASE WHEN a.sha512 IS NOT NULL
     THEN coalesce(nullif(split_part(w.integrity, '-', 1), ''), 'none') END AS checked,
   w.entries, w.dev, w.optional, s.attempts,
   CASE WHEN isfinite(s.available_at)
-    THEN to_char(s.available_at AT TIME ZONE 'UTC', {_UTC}) END AS available_at,
-  to_char(s.updated_at AT TIME ZONE 'UTC', {_UTC}) AS updated_at,
+    THEN to_char(s.available_at AT TIME ZONE 'UTC', {UTC}) END AS available_at,
+  to_char(s.updated_at AT TIME ZONE 'UTC', {UTC}) AS updated_at,
   coalesce((
     SELECT json_agg(json_build_object('id', f.advisory, 'aliases', f.aliases, 'kind', f.kind,
       'severity', f.severity, 'title', f.title, 'fixed', f.fixed, 'source', f.source,
       'component', f.component) ORDER BY f.id)
     FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings,
-  scan.coverage, coalesce(scan.notes, '{{}}') AS notes
-FROM request_packages w {_STATUS}
+  scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
+  coalesce(({OF_ARTIFACT}), '[]') AS flags, coalesce(s.rulings, '[]') AS rulings
+FROM request_packages w {STATUS}
 JOIN packages p ON p.id = w.package_id
 JOIN artifacts a ON a.id = w.artifact_id
 LEFT JOIN LATERAL (
@@ -84,7 +91,7 @@ WHERE w.request_id = r.id ORDER BY p.name, p.version, w.id
 """  # noqa: S608 - statements of this module
 
 DETAIL: Final = answering(f"""
-{_REQUEST},
+{REQUEST},
   (SELECT coalesce(json_agg(package), '[]')::text FROM ({_PACKAGE}) package) AS packages,
   (SELECT coalesce(json_agg(json_build_object(
       'entry', e.entry, 'reason', e.reason, 'detail', e.detail) ORDER BY e.id), '[]')::text
@@ -92,5 +99,5 @@ DETAIL: Final = answering(f"""
   (SELECT coalesce(json_agg(json_build_object(
       'kind', n.kind, 'entry', n.entry, 'detail', n.detail) ORDER BY n.id), '[]')::text
     FROM request_notices n WHERE n.request_id = r.id) AS notices
-{_FROM} WHERE {_ONE}
+{FROM} WHERE {ONE}
 """)  # noqa: S608 - statements of this module

@@ -6,7 +6,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from backend.autocommit import Autocommit, Statement
+from backend.workloads.packages.advisories import known
 from backend.workloads.packages.cache import ContentStore
+from backend.workloads.packages.denied_versions import DENIALS, denial_of
 from backend.workloads.packages.policy import MARK, PolicyInForce, policy_in_force
 from backend.workloads.packages.scanning.inspection import Inspection
 
@@ -32,11 +34,19 @@ class PackageSnapshot(BaseModel):
     """What the tarball says of itself, as found or as stored; not for a child process."""
     policy: SkipValidation[PolicyInForce] = Field(exclude=True)
     """The licence tiers in force."""
+    imported: SkipValidation[dict[str, Any] | None] = Field(None, exclude=True)
+    """What imported advisories say of its name, and of those it bundles; None before any import."""
+    denied: str | None = Field(None, exclude=True)
+    """Why nobody gets this version, by a person's word; None where nobody said so."""
 
+
+_NAMES: Final = """ANY(array_prepend(p.name, ARRAY(
+  SELECT c ->> 'name' FROM jsonb_array_elements(e.inspection -> 'components') c)))"""
 
 READ: Final = Statement(f"""
 SELECT a.id, p.name, p.version, a.integrity, a.sha512, e.registry_record, e.inspection,
-  {MARK} AS policy_mark
+  {MARK} AS policy_mark, {DENIALS} AS denials,
+  {known.about(_NAMES)} AS imported
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id
@@ -61,6 +71,8 @@ def reader(cache: ContentStore) -> Callable[[Autocommit, int], PackageSnapshot |
             registry_record=found.registry_record,
             inspection=found.inspection,
             policy=policy_in_force(statements, found.policy_mark),
+            imported=found.imported,
+            denied=denial_of(found.version, found.denials),
         )
 
     return read

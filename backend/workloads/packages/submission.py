@@ -82,7 +82,6 @@ def _parameters(lock: ParsedLock, by: Principal, priority: int) -> dict[str, Any
         "application_name": name,
         "version": version,
         "requestor_id": by.id,
-        "requestor": by.username,
         "lock_format": lock.format,
         "lock": lock.redacted,
         "entries": lock.entries,

@@ -43,8 +43,8 @@ excluded AS (
     entry text, kind text, detail text)) WITH ORDINALITY AS note(entry, kind, detail, place)
   ORDER BY place
 ), audited AS (
-  INSERT INTO audit_log (actor_id, actor, action, subject, detail)
-  SELECT CAST(%(requestor_id)s AS bigint), %(requestor)s, 'request.submitted',
+  INSERT INTO audit_log (actor_id, action, subject, detail)
+  SELECT CAST(%(requestor_id)s AS bigint), 'request.submitted',
     'request:' || request.id, CAST(%(detail)s AS jsonb)
   FROM request
 )

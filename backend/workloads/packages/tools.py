@@ -39,8 +39,10 @@ class VettingTools:
     needs_files: bool
     internal_scopes: frozenset[str]
     own_registry: bool
+    auto_publish: bool
     download_max_bytes: int
     advisory_max_age: timedelta
+    advisories_complete: bool = False
 
     @classmethod
     def of(cls, settings: Settings, breakers: Breakers) -> "VettingTools":
@@ -70,8 +72,10 @@ class VettingTools:
             needs_files=trivy_program(settings) is not None,
             internal_scopes=scopes(settings.internal_scopes),
             own_registry=settings.source_repository_url is not None,
+            auto_publish=settings.auto_publish,
             download_max_bytes=settings.download_max_bytes,
             advisory_max_age=settings.advisory_max_age,
+            advisories_complete=settings.advisories_complete,
         )
 
 

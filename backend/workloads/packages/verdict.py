@@ -1,4 +1,4 @@
-"""The verdict's rules: which licence counts, and what refuses a package. Pure functions."""
+"""Which licence counts. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from backend.workloads.packages.licences import (
     LicencePolicy,
     LicenceVerdict,
     differ,
-    names_of,
+    member_of,
     stricter,
 )
 from backend.workloads.packages.scanning.findings import Finding, Severity, npm_purl
@@ -38,7 +38,7 @@ def judge_licences(
             )
         )  # fmt: skip
     for name, spoken in _texts(inspection, detected):
-        if not _member(spoken, inspection.licence):
+        if not member_of(spoken, inspection.licence):
             verdict = stricter(verdict, policy.judge(spoken))
             findings.append(
                 _difference(
@@ -64,16 +64,6 @@ def _texts(
             yield seen.path, seen.name
 
 
-def _member(identifier: str, expression: str | None) -> bool:
-    """Whether a licence text is of one of the licences that the expression names anyway."""
-    return _bare(identifier) in map(_bare, names_of(expression))
-
-
-def _bare(identifier: str) -> str:
-    """Without what no licence text can tell: "only" from "or later"."""
-    return identifier.casefold().removesuffix("-only").removesuffix("-or-later").removesuffix("+")
-
-
 def _difference(identifier: str, purl: str, title: str) -> Finding:
     return Finding(
         id=identifier, severity=Severity.LOW, title=title, source="lockkeeper",
@@ -83,26 +73,3 @@ def _difference(identifier: str, purl: str, title: str) -> Finding:
 
 def _said(expression: str | None) -> str:
     return f"{expression[:200]!r}" if expression else "nothing"
-
-
-def refusal(licence: LicenceVerdict, findings: Sequence[Finding]) -> str | None:
-    """Why policy refuses the package, in one sentence; None where it may go to a person.
-
-    A blocked licence, a malware record and a critical vulnerability refuse.
-    """
-    if licence.blocked:
-        return f"licence blocked by policy: {licence.reason}"
-    malware = [finding for finding in findings if finding.kind == "malware"]
-    if malware:
-        return f"known malware: {_ids(malware)}"
-    critical = [
-        finding
-        for finding in findings
-        if finding.kind == "vulnerability" and finding.severity is Severity.CRITICAL
-    ]
-    return f"critical vulnerability: {_ids(critical)}" if critical else None
-
-
-def _ids(findings: Sequence[Finding]) -> str:
-    shown = ", ".join(finding.id for finding in findings[:5])
-    return shown if len(findings) <= 5 else f"{shown} and {len(findings) - 5} more"  # noqa: PLR2004

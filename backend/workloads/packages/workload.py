@@ -3,13 +3,18 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import backend.workloads.packages.advisories.model
+import backend.workloads.packages.policies.model
+import backend.workloads.packages.publications  # noqa: F401 - imported for its tables
 from backend.workloads.packages import model as MODELS  # noqa: N812 - imported for its tables
+from backend.workloads.packages.announcing import ANNOUNCE
 from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.model import PackageStatus, Request, RequestPackage
 
 QUEUES = (VETTING_QUEUE, PUBLISHING_QUEUE)
+ANNOUNCEMENTS = (ANNOUNCE,)
 
-__all__ = ["MODELS", "QUEUES", "owned"]
+__all__ = ["ANNOUNCEMENTS", "MODELS", "QUEUES", "owned"]
 
 
 def owned(session: Session, row_id: int, user_id: int) -> bool:

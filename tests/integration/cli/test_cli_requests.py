@@ -122,6 +122,29 @@ def test_what_failed_can_be_retried_and_watched_to_its_end(
     assert registry.requested(tarball_path("sail", "1.0.0")) == 2
 
 
+def test_the_evidence_of_a_request_is_written_and_verified_where_no_server_is(
+    house: House, token: str, good: Path, tmp_path: Path
+) -> None:
+    request = parsed(house.command("submit", good, "--wait", "--json", token=token))["request_id"]
+    file = tmp_path / "evidence.zip"
+
+    written = house.command("evidence", str(request), "-o", file, token=token)
+    again = house.command("evidence", "export", str(request), "-o", file, token=token)
+    whole = lockkeeper("evidence", "verify", file, env=environment(tmp_path))
+    why = house.command("why", str(request), "oar", token=token)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    altered = lockkeeper("evidence", "verify", file, env=environment(tmp_path))
+
+    assert written.returncode == 0, written.stderr
+    assert (again.returncode, error_line(again)) == (2, f"cannot write {file}: File exists")
+    assert whole.stdout.startswith(f"whole: evidence of request {request} (")
+    assert why.stdout == "The lock names pkg:npm/oar@1.0.0, and nothing in the lock asks for it.\n"
+    assert altered.returncode == 1
+    assert str(file) in error_line(altered)
+
+
 def test_the_newest_request_is_the_first_of_the_list(
     house: House, token: str, tmp_path: Path, registry: RegistryServer
 ) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from backend.db import make_engine
+from tests.audit_guards import unguarded
 from tests.conftest import CreateDatabase
 from tests.integration.packages.house import House
 from tests.registry_server import RegistryServer
@@ -22,12 +23,16 @@ SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDEN
 FROM pg_tables WHERE schemaname = 'public' AND NOT tablename = ANY (%s)
 """
 
+SHIPPED = "digest, document, source, loosens, effective_at"
+"""Of the policy that a migration put into force."""
+
 
 @pytest.fixture(scope="session")
 def packages_database(create_database: CreateDatabase, migrated: str) -> Iterator[str]:
     with create_database(migrated) as url, _cursor(url) as cursor:
         cursor.execute("CREATE SCHEMA kept")
         cursor.execute("CREATE TABLE kept.licences AS TABLE supported_licenses")
+        cursor.execute(f"CREATE TABLE kept.policy AS SELECT {SHIPPED} FROM policy_versions")
         yield url
 
 
@@ -37,9 +42,10 @@ def database_url(packages_database: str) -> str:
     with _cursor(packages_database) as cursor:
         cursor.execute(EMPTIED, ([*KEPT],))
         (empty,) = cursor.fetchone() or ()
-        cursor.execute(empty)
+        cursor.execute(unguarded(empty))
         cursor.execute("DELETE FROM supported_licenses")
         cursor.execute("INSERT INTO supported_licenses SELECT * FROM kept.licences")
+        cursor.execute(f"INSERT INTO policy_versions ({SHIPPED}) TABLE kept.policy")
     return packages_database
 
 

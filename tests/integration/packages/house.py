@@ -22,9 +22,10 @@ from backend.identity import guard, service
 from backend.identity.roles import Role
 from backend.queue import leases
 from backend.queue.breaker import Breakers
+from backend.queue.lifecycle import Queue
 from backend.settings import Settings
 from backend.web.assembly import assemble
-from backend.workloads.packages.lifecycle import VETTING_QUEUE
+from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.pipeline import pipelines
 from backend.workloads.packages.schemas import RequestDetail
 from tests.callers import Caller, make_settings
@@ -109,8 +110,17 @@ class Database:
 class HandWorker:
     """The daemon's executor without its threads: :meth:`run` returns when nothing is due."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, breakers: Breakers) -> None:
-        (self.pipeline,) = pipelines(settings, breakers)
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        breakers: Breakers,
+        queue: Queue = VETTING_QUEUE,
+    ) -> None:
+        made = pipelines(settings, breakers)
+        (self.pipeline,) = [pipeline for pipeline in made if pipeline.queue is queue]
+        self._origins = [made[0].tools.origin, *(p.tools.target.origin for p in made[1:])]
+        self._queue = queue
         self._transactions = Transactions(sessions, threading.Event())
         self._held = Held()
         self._children = Children(2)
@@ -121,11 +131,12 @@ class HandWorker:
 
     def close(self) -> None:
         self._children.close()
-        self.pipeline.tools.origin.close()
+        for origin in self._origins:
+            origin.close()
 
     def claim(self, limit: int = 100) -> list[leases.Lease]:
         claimed = self._transactions.once(
-            lambda s: leases.claim(s, VETTING_QUEUE, worker="by-hand", limit=limit)
+            lambda s: leases.claim(s, self._queue, worker="by-hand", limit=limit)
         )
         self._held.add(claimed)
         return claimed
@@ -133,8 +144,13 @@ class HandWorker:
     def finish(self, lease: leases.Lease) -> None:
         ended = self._executor.run(lease)
         if ended is not None:
-            self._transactions.once(lambda s: leases.settle(s, VETTING_QUEUE, [ended.settlement]))
+            self._transactions.once(lambda s: leases.settle(s, self._queue, [ended.settlement]))
             self._held.drop(lease)
+
+    def release(self, lease: leases.Lease) -> None:
+        """Hand a row back as if nothing had been done."""
+        self._transactions.once(lambda s: leases.settle(s, self._queue, [leases.released(lease)]))
+        self._held.drop(lease)
 
     def cycle(self, limit: int = 100) -> int:
         """Claim once and finish what was claimed; answers how many that were."""
@@ -239,6 +255,12 @@ class House:
     @cached_property
     def worker(self) -> HandWorker:
         worker = HandWorker(self.settings, self.sessions, self.breakers)
+        return self.closing.enter_context(closing(worker))
+
+    @cached_property
+    def publisher(self) -> HandWorker:
+        """Publishes what was approved; ``TARGET_REPOSITORY_URL`` is among the changes."""
+        worker = HandWorker(self.settings, self.sessions, self.breakers, PUBLISHING_QUEUE)
         return self.closing.enter_context(closing(worker))
 
     @contextmanager

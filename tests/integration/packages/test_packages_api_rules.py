@@ -256,7 +256,10 @@ def put(house: House, **entry: Any) -> tuple[int, dict[str, Any]]:
     """Change the licence with this id, or add one."""
     id_ = entry.pop("id", None)
     path = f"/api/admin/licenses/{id_}" if id_ else "/api/admin/licenses"
-    answer = house.people.admin("PUT" if id_ else "POST", path, json=entry)
+    method = "PUT" if id_ else "POST"
+    answer = house.people.admin(method, path, json=entry)
+    if answer.get_json().get("code") == "second-admin-needed":
+        answer = house.people("toor", Role.ADMIN)(method, path, json=entry)
     return answer.status_code, answer.get_json()
 
 
@@ -269,7 +272,9 @@ def test_an_admin_adds_changes_and_removes_a_licence(house: House) -> None:
     assert put(house, **acme)[0] == 409
     assert put(house, id=added["id"], **{**acme, "status": "blocked"})[0] == 200
     assert house.people.user("GET", path).get_json()["status"] == "blocked"
-    assert house.people.admin("DELETE", path).status_code == 204
+    refused = house.people.admin("DELETE", path)  # blocked is stricter than unknown
+    assert refused.get_json()["code"] == "second-admin-needed"
+    assert house.people("toor", Role.ADMIN)("DELETE", path).status_code == 204
     assert house.people.user("GET", path).status_code == 404
     assert house.people.admin("DELETE", path).status_code == 404
     assert put(house, id=added["id"], **acme)[0] == 404

@@ -3,11 +3,7 @@
 from functools import partial
 from typing import Any
 
-from sqlalchemy import update
-
-from backend.queue import leases
-from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE
-from backend.workloads.packages.model import PackageStatus
+from tests.integration.packages.deciding import approved, claim, settle
 from tests.integration.packages.house import House, lock_of, multipart
 from tests.integration.packages.test_submission_races import together
 from tests.registry_server import integrity, tarball_path
@@ -69,21 +65,17 @@ def test_a_refused_package_is_never_requeued_by_the_queue_endpoint(house: House)
 
 
 def test_a_package_that_is_being_published_cannot_be_cancelled(house: House) -> None:
-    row_id = house.vet_one(house.lock("left"))["id"]
-    with house.sessions.begin() as session:
-        session.execute(
-            update(PackageStatus)
-            .where(PackageStatus.id == row_id)
-            .values(status="Approved", completed_at=None)
-        )
-        (lease,) = leases.claim(session, PUBLISHING_QUEUE, worker="publisher", limit=1)
+    package = house.vet_one(house.lock("left"))
+    row_id = package["id"]
+    approved(house, package)
+    house.people.approver("POST", f"/api/approver/packages/publish/{row_id}")
+    lease = claim(house)
 
     path = f"/api/queues/package_publisher/{row_id}/cancel"
     refused = house.people.admin("POST", path)
 
     assert (refused.status_code, refused.get_json()["code"]) == (409, "not-cancellable")
-    with house.sessions.begin() as session:
-        assert leases.settle(session, PUBLISHING_QUEUE, [leases.done(lease)]) == set()
+    settle(house, lease)
 
 
 def test_one_lock_uploaded_many_times_at_once_is_the_same_packages_and_is_vetted_once(

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from backend.outbound.addresses import refusal
 from backend.queue.breaker import Breakers, Rules
 from backend.settings import SettingsError
-from backend.workloads.packages.registry.addresses import refusal
 from backend.workloads.packages.registry.errors import (
     RegistryError,
     RegistryPermanent,

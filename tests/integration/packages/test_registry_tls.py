@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.workloads.packages.registry.addresses import refusal
+from backend.outbound.addresses import refusal
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 from backend.workloads.packages.registry.origin import Origin
 from tests.registry_server import Answer, RegistryServer

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from backend.identity.roles import Role
 from backend.workloads.packages.registry.download import download
 from backend.workloads.packages.steps import download as step
 from tests.integration.packages.house import House, lock_of
@@ -43,7 +44,10 @@ def tier(house: House, identifier: str, status: str) -> None:
     (known,) = [entry for entry in listed if entry["identifier"] == identifier]
     changed = {"name": known["name"], "identifier": identifier, "status": status}
     path = f"/api/admin/licenses/{known['id']}"
-    assert house.people.admin("PUT", path, json=changed).status_code == 200
+    answer = house.people.admin("PUT", path, json=changed)
+    if answer.status_code == 409:  # it lets more through: another admin wants it, too
+        answer = house.people("toor", Role.ADMIN)("PUT", path, json=changed)
+    assert answer.status_code == 200
 
 
 def test_a_licence_that_the_registry_names_and_policy_blocks_is_rejected_before_any_download(

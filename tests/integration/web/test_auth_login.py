@@ -298,7 +298,7 @@ def test_a_token_of_another_algorithm_or_key_is_refused(
     forged = [
         jwt.encode(claims, SIGNING_KEY + "x" * 32, "HS512"),
         jwt.encode(claims, SIGNING_KEY + "x" * 32, "HS256"),
-        jwt.encode(claims, None, "none"),
+        jwt.encode(claims, "", "none"),
     ]
 
     assert [Caller(client, token)("GET", USERINFO).status_code for token in forged] == [401] * 3

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, NullPool, create_engine, select, text
+from sqlalchemy import Engine, NullPool, create_engine, text
 from werkzeug.test import TestResponse
 
+from backend.audit import reading
 from backend.db import Base, Sessions
-from backend.identity.model import AuditEntry
 from backend.identity.roles import Role
 from backend.queue import fleet, leases
 from backend.queue.pipeline import Done, Pipeline, Step
@@ -22,6 +22,7 @@ from backend.queue.retry import Permanent
 from backend.queue.wake import Notifier
 from backend.web.app import create_app
 from backend.web.queues import Work
+from tests.audit_guards import EMPTY
 from tests.callers import Caller, make_settings
 from tests.conftest import CreateDatabase
 from tests.integration.packages.house import People
@@ -31,7 +32,6 @@ from tests.integration.queue.probe_workload import ERRAND, PROBE, PUBLISH
 from workers.daemon import Assignment, Daemon, Policy
 
 UNKNOWN = 2**63 - 1
-AUDIT = [Base.metadata.tables[AuditEntry.__tablename__]]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,10 @@ def probe_database(create_database: CreateDatabase, migrated: str) -> Iterator[s
 
 @pytest.fixture
 def database_url(probe_database: str) -> str:
-    empty(probe_database, PROBES + SHARED + AUDIT)
+    empty(probe_database, PROBES + SHARED)
+    emptying = create_engine(probe_database, poolclass=NullPool)
+    with emptying.begin() as connection:
+        connection.execute(text(EMPTY))
     return probe_database
 
 
@@ -94,8 +97,8 @@ def fail(rows: Rows, count: int = 1, **values: Any) -> list[int]:
 
 def audited(sessions: Sessions) -> list[tuple[str, str, str]]:
     with sessions.begin() as session:
-        found = select(AuditEntry.actor, AuditEntry.action, AuditEntry.subject)
-        return [(a, b, c) for a, b, c in session.execute(found.order_by(AuditEntry.id))]
+        rows = reading.entries(session, reading.Filters(), before=None, limit=100)
+        return [(row.actor, row.action, row.subject) for row in reversed(rows)]
 
 
 def test_every_queue_is_listed_with_its_depth_its_wait_its_pauses_and_its_workers(

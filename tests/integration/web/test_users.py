@@ -6,8 +6,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from backend.audit import reading
 from backend.db import Sessions
-from backend.identity.model import ApiKey, AuditEntry, User
+from backend.identity.model import ApiKey, User
 from backend.identity.roles import Role
 from tests.callers import PASSWORD, AddUser, Caller, SignIn
 
@@ -17,12 +18,8 @@ USERINFO = "/api/auth/userinfo"
 
 def actions(sessions: Sessions, subject: str) -> list[tuple[str, str]]:
     with sessions() as session:
-        rows = session.execute(
-            select(AuditEntry.actor, AuditEntry.action)
-            .where(AuditEntry.subject == subject)
-            .order_by(AuditEntry.id)
-        )
-        return [(row.actor, row.action) for row in rows]
+        rows = reading.entries(session, reading.Filters(subject=subject), before=None, limit=100)
+        return [(row.actor, row.action) for row in reversed(rows)]
 
 
 def make_key(caller: Caller, *scopes: str) -> Caller:

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from backend.workloads.packages.registry.addresses import refusal
+from backend.outbound.addresses import refusal
 
 
 @pytest.mark.parametrize(

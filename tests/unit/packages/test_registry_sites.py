@@ -1,6 +1,7 @@
 import pytest
 
-from backend.workloads.packages.registry.sites import Boundary, Site
+from backend.outbound.sites import Site
+from backend.workloads.packages.registry.sites import Boundary
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from nodesemver import clean, compare, satisfies
 from backend.workloads.packages.scanning.findings import Finding
 from backend.workloads.packages.scanning.osv import AdvisoriesError, OsvRecords, load
 from backend.workloads.packages.scanning.osv_record import read
-from backend.workloads.packages.scanning.semver import parse, sort_key
+from backend.workloads.packages.semver import parse, sort_key
 
 Event = dict[str, str]
 

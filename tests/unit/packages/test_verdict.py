@@ -1,18 +1,18 @@
-"""Which licence counts, and what refuses a package."""
+"""Which licence counts."""
 
 from typing import Any
 
 import pytest
 
-from backend.workloads.packages.licences import LicencePolicy, LicenceVerdict, Tier
-from backend.workloads.packages.scanning.findings import Finding, Kind, Severity
+from backend.workloads.packages.licences import LicencePolicy, Tier
+from backend.workloads.packages.scanning.findings import Severity
 from backend.workloads.packages.scanning.inspection import (
     BundledManifest,
     Inspection,
     LicenceFile,
 )
 from backend.workloads.packages.scanning.sources import DetectedLicence
-from backend.workloads.packages.verdict import judge_licences, refusal
+from backend.workloads.packages.verdict import judge_licences
 
 POLICY = LicencePolicy(
     {
@@ -125,35 +125,3 @@ def test_licence_findings_are_low_and_of_their_own_kind() -> None:
     assert (finding.kind, finding.severity) == ("licence", Severity.LOW)
     assert finding.component == "pkg:npm/left@1.0.0"
     assert finding.title == "the registry says 'ISC', the file 'MIT'"
-
-
-def against(severity: Severity, kind: Kind = "vulnerability", id_: str = "X-1") -> Finding:
-    return Finding(id=id_, severity=severity, source="test", component="pkg:npm/a@1", kind=kind)
-
-
-def verdict(licence: str) -> LicenceVerdict:
-    return POLICY.judge(licence)
-
-
-@pytest.mark.parametrize(
-    ("licence", "findings", "reason"),
-    [
-        ("MIT", [], None),
-        ("GPL-3.0-only", [], None),
-        ("Made-Up", [], None),
-        ("AGPL-3.0-only", [], "licence blocked by policy: AGPL-3.0-only has status blocked"),
-        ("MIT", [against(Severity.HIGH)], None),
-        ("MIT", [against(Severity.UNKNOWN)], None),
-        ("MIT", [against(Severity.CRITICAL)], "critical vulnerability: X-1"),
-        ("MIT", [against(Severity.CRITICAL, "undetermined")], None),
-        ("MIT", [against(Severity.CRITICAL, "malware")], "known malware: X-1"),
-        ("MIT", [against(Severity.CRITICAL), against(Severity.CRITICAL, "malware", "MAL-1")],
-         "known malware: MAL-1"),
-        ("MIT", [against(Severity.CRITICAL, id_=f"X-{n}") for n in range(7)],
-         "critical vulnerability: X-0, X-1, X-2, X-3, X-4 and 2 more"),
-    ],
-)  # fmt: skip
-def test_policy_refuses_a_blocked_licence_malware_and_what_is_critical(
-    licence: str, findings: list[Finding], reason: str | None
-) -> None:
-    assert refusal(verdict(licence), findings) == reason

@@ -116,6 +116,16 @@ def names_of(raw: object) -> frozenset[str]:
     return frozenset(names)
 
 
+def member_of(identifier: str, expression: object) -> bool:
+    """Whether a licence text is of one of the licences that an expression names anyway."""
+    return _bare(identifier) in map(_bare, names_of(expression))
+
+
+def _bare(identifier: str) -> str:
+    """Without what no licence text can tell: "only" from "or later"."""
+    return identifier.casefold().removesuffix("-only").removesuffix("-or-later").removesuffix("+")
+
+
 def differ(a: object, b: object) -> bool:
     """Whether two licence fields mean different things; spelling, order and doubles do not count.
 

@@ -86,7 +86,7 @@ class LicencePolicy:
     def __init__(self, tiers: Mapping[str, Tier]) -> None:
         self._tiers: dict[str, Tier] = {}
         for identifier, tier in tiers.items():
-            key = _key(identifier)
+            key = identity_of(identifier)
             self._tiers[key] = max(tier, self._tiers.get(key, tier), key=_STRICTNESS.__getitem__)
 
     def judge(self, raw: object) -> LicenceVerdict:
@@ -130,7 +130,13 @@ def _strictness(judged: _Judged) -> int:
     return _STRICTNESS[judged.tier]
 
 
-def _key(identifier: str) -> str:
+def looser(after: Tier | None, before: Tier | None) -> bool:
+    """Whether ``after`` lets more through than ``before``; None is no tier at all."""
+    return _STRICTNESS[after] < _STRICTNESS[before]
+
+
+def identity_of(identifier: str) -> str:
+    """One word for every spelling of a licence's identifier."""
     licence = single_licence(" ".join(identifier.split()))
     return (licence.text if licence else identifier).casefold()
 

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from packageurl import PackageURL
 
@@ -70,6 +70,12 @@ def of_tarball_path(path: str) -> Coordinates | None:
     if match := _DOWNLOAD_PATH.search(path):
         return Coordinates(match[1], match[2]) if match.end() == len(path) else None
     return None
+
+
+def tarball_path(name: str, version: str) -> str:
+    """Where an npm registry serves a tarball, below its base URL; for names that are valid."""
+    file = f"{name.rpartition('/')[2]}-{version}.tgz"
+    return f"{quote(name, safe='@/')}/-/{quote(file, safe='')}"
 
 
 def npm_purl(name: str, version: str) -> str:

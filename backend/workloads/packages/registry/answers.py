@@ -1,6 +1,6 @@
 """What a registry's answer means before its body is read. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -9,6 +9,8 @@ from backend.workloads.packages.registry.errors import RegistryPermanent, Regist
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+READ = frozenset({HTTPStatus.OK})
+WRITTEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
 _PERMANENT = {
     HTTPStatus.UNAUTHORIZED: ("registry-denied", "the registry denied access"),
     HTTPStatus.FORBIDDEN: ("registry-denied", "the registry denied access"),
@@ -22,13 +24,13 @@ _TRANSIENT = frozenset(
 
 
 def failure(
-    status: int, headers: Mapping[str, str], *, url: str
+    status: int, headers: Mapping[str, str], *, url: str, expected: Container[int] = READ
 ) -> RegistryTransient | RegistryPermanent | None:
-    """Judge a status that is not a redirect; None = 200, the body may be read.
+    """Judge a status that is not a redirect; None = as expected, the body may be read.
 
     ``url`` appears in the message: give it without user-info and query.
     """
-    if status == HTTPStatus.OK:
+    if status in expected:
         return None
     if status in _PERMANENT:
         code, meaning = _PERMANENT[HTTPStatus(status)]

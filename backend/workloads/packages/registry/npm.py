@@ -15,7 +15,11 @@ from urllib.parse import quote
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, TypeAdapter
 from pydantic import ValidationError as PydanticInvalid
 
-from backend.workloads.packages.lockfile.coordinates import valid_name, valid_version
+from backend.workloads.packages.lockfile.coordinates import (
+    tarball_path,
+    valid_name,
+    valid_version,
+)
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 from backend.workloads.packages.registry.origin import Origin
 
@@ -44,9 +48,7 @@ def version_document_url(base: str, name: str, version: str) -> str:
 
 def tarball_url(base: str, name: str, version: str) -> str:
     """Where the tarball of one version is; raises as ``package_document_url`` does."""
-    path = quote(_checked_name(name), safe="@/")
-    file = f"{name.rpartition('/')[2]}-{_checked_version(version)}.tgz"
-    return f"{base}/{path}/-/{quote(file, safe='')}"
+    return f"{base}/{tarball_path(_checked_name(name), _checked_version(version))}"
 
 
 def _text(value: Any) -> str | None:
@@ -81,7 +83,8 @@ OptionalText = Annotated[str | None, BeforeValidator(_text)]
 class VersionMetadata(BaseModel):
     """What the registry says about one version. A claim, never evidence; None = it does not say.
 
-    ``tarball`` is only ever compared. ``unpacked_size`` is in bytes.
+    ``tarball`` is only ever compared. ``unpacked_size`` is in bytes. ``dated``: it was asked when
+    it was published.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,10 +99,15 @@ class VersionMetadata(BaseModel):
     deprecated: Annotated[str | None, BeforeValidator(_notice)] = None
     published_at: Annotated[AwareDatetime | None, BeforeValidator(_time)] = None
     unpacked_size: Annotated[int | None, BeforeValidator(_count)] = None
+    dated: bool = False
 
 
-def fetch_version(origin: Origin, name: str, version: str) -> VersionMetadata:
+def fetch_version(
+    origin: Origin, name: str, version: str, *, dated: bool = False
+) -> VersionMetadata:
     """Ask for one version's metadata: its own small document, else that of the whole package.
+
+    ``dated`` asks also when it was published, which the small document does not say.
 
     Raises:
         RegistryTransient: the network failed, or what came is not a package document.
@@ -113,18 +121,21 @@ def fetch_version(origin: Origin, name: str, version: str) -> VersionMetadata:
         if error.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
             raise
     else:
-        return version_metadata(document, name, version)
-    package = _package_document(origin, name)
-    found = _mapping(package.get("versions")).get(version)
-    if not isinstance(found, dict):
+        found = version_metadata(document, name, version)
+        return _dated(found, fetch_package(origin, name)) if dated else found
+    package = fetch_package(origin, name)
+    described = _mapping(package.get("versions")).get(version)
+    if not isinstance(described, dict):
         raise RegistryPermanent(f"the registry has no {name}@{version}", "no-such-version")
-    published_at = _mapping(package.get("time")).get(version)
-    return version_metadata(found, name, version, published_at=published_at)
+    return _dated(version_metadata(described, name, version), package)
 
 
-def version_metadata(
-    document: Mapping[str, Any], name: str, version: str, *, published_at: Any = None
-) -> VersionMetadata:
+def _dated(found: VersionMetadata, package: Mapping[str, Any]) -> VersionMetadata:
+    published_at = _time(_mapping(package.get("time")).get(found.version))
+    return found.model_copy(update={"published_at": published_at, "dated": True})
+
+
+def version_metadata(document: Mapping[str, Any], name: str, version: str) -> VersionMetadata:
     """Read one version's document; only that of the whole package knows when it was published.
 
     Raises:
@@ -149,7 +160,6 @@ def version_metadata(
         tarball=dist.get("tarball"),
         has_install_script=_has_install_script(document),
         deprecated=document.get("deprecated"),
-        published_at=published_at,
         unpacked_size=dist.get("unpackedSize"),
     )
 
@@ -179,7 +189,8 @@ def _choice(members: list[Any]) -> str | None:
     return " OR ".join(f"({text})" if " " in text else text for text in known)
 
 
-def _package_document(origin: Origin, name: str) -> Mapping[str, Any]:
+def fetch_package(origin: Origin, name: str) -> Mapping[str, Any]:
+    """The document of all versions, as it is; raises as :func:`fetch_version` does."""
     url = package_document_url(origin.base_url, name)
     document = _document(origin, url, max_bytes=MAX_PACKAGE_DOCUMENT)
     if document.get("name") != name:

@@ -1,4 +1,4 @@
-"""The guarded HTTP client of one registry.
+"""The guarded HTTP client of one registry, to read from and to write to.
 
 Every host name is resolved here, every address is checked, and the connection goes to that very
 address. Proxies, netrc and cookies do not exist for it.
@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,12 +20,14 @@ from urllib.parse import urljoin, urlsplit
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
+from backend.outbound import addresses
+from backend.outbound.connections import Connections, Deadline, Exchange
+from backend.outbound.sites import Site
 from backend.queue.breaker import Breakers
 from backend.settings import SettingsError
-from backend.workloads.packages.registry import addresses, answers
-from backend.workloads.packages.registry.connections import Connections, Deadline, Exchange
+from backend.workloads.packages.registry import answers
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
-from backend.workloads.packages.registry.sites import Boundary, Site
+from backend.workloads.packages.registry.sites import Boundary
 
 MAX_REDIRECTS = 3
 NAMES_KEPT = 60.0  # seconds
@@ -35,7 +37,7 @@ _NETWORK_FAILURES = (OSError, HTTPException, HTTPError)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete answer of status 200; ``url`` is where it came from, after redirects."""
+    """A complete answer that is no failure; ``url`` is where it came from, after redirects."""
 
     url: str
     headers: Mapping[str, str]
@@ -153,6 +155,39 @@ class Origin:
         with self._fetch(url, headers, max_bytes) as body:
             yield body
 
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Iterable[bytes] | None = None,
+        length: int = 0,
+        max_bytes: int,
+    ) -> Response:
+        """Write to the registry's own host; nothing is ever sent on to where it redirects.
+
+        Args:
+            body: JSON, in pieces of ``length`` bytes together, that may be iterated twice.
+            max_bytes: of the answer.
+
+        Raises:
+            RegistryTransient, RegistryPermanent, CircuitOpen: as ``get`` does.
+        """
+        site = self._permit(url, None)
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(length)}
+        deadline = Deadline(self._timeout)
+        with (
+            self._breakers.of(site.host_header).guard(RegistryTransient),
+            closing(self._ask(site, url, headers, deadline, method=method, body=body)) as exchange,
+        ):
+            if exchange.status in answers.REDIRECTS:
+                _discard(exchange)
+                raise RegistryPermanent("the registry redirected a write", "redirect-refused")
+            answer = _body(url, exchange, max_bytes, expected=answers.WRITTEN)
+            return Response(answer.url, answer.headers, _unpack(answer, max_bytes))
+
     @contextmanager
     def _fetch(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Iterator[Body]:
         deadline = Deadline(self._timeout)
@@ -186,7 +221,14 @@ class Origin:
         return site
 
     def _ask(
-        self, site: Site, url: str, headers: Mapping[str, str], deadline: Deadline
+        self,
+        site: Site,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        *,
+        method: str = "GET",
+        body: Iterable[bytes] | None = None,
     ) -> Exchange:
         sent = {"Host": site.host_header, "User-Agent": "lockkeeper", **headers}
         if self._token is not None and self._boundary.owns(site):
@@ -194,7 +236,10 @@ class Origin:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            return self._connections.get(site, self._resolve(site), target, sent, deadline)
+            known = self._resolve(site)
+            return self._connections.ask(
+                site, known, target, sent, deadline, method=method, body=body
+            )
         except _NETWORK_FAILURES as error:
             self._resolved.pop(site, None)  # it may have moved
             raise _transient(error, without_query(url)) from error
@@ -233,9 +278,11 @@ def without_query(url: str) -> str:
     return f"{Site.of(url)}{urlsplit(url).path}"
 
 
-def _body(url: str, exchange: Exchange, max_bytes: int) -> Body:
+def _body(
+    url: str, exchange: Exchange, max_bytes: int, expected: Container[int] = answers.READ
+) -> Body:
     shown = without_query(url)
-    failure = answers.failure(exchange.status, exchange.headers, url=shown)
+    failure = answers.failure(exchange.status, exchange.headers, url=shown, expected=expected)
     if failure is not None:
         _discard(exchange)
         raise failure

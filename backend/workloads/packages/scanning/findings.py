@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
-from backend.workloads.packages.scanning.semver import sort_key
+from backend.workloads.packages.semver import sort_key
 
 Kind = Literal["vulnerability", "malware", "secret", "licence", "undetermined"]
 _ADVISORY_KINDS: tuple[Kind, ...] = ("undetermined", "vulnerability", "malware")  # weakest first

@@ -58,6 +58,11 @@ def parse(raw: bytes) -> Manifest:
     )
 
 
+def document(raw: bytes) -> dict[str, Any]:
+    """The whole object; raises as :func:`parse` does."""
+    return _load(raw, set())
+
+
 def _load(raw: bytes, odd: set[str]) -> dict[str, Any]:
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         merged = dict(pairs)

@@ -6,12 +6,19 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from backend.workloads.packages.scanning.findings import Component, Finding
-from backend.workloads.packages.scanning.osv_record import Advisory, RecordError, finding, read
+from backend.workloads.packages.scanning.osv_record import (
+    Advisory,
+    RecordError,
+    finding,
+    read,
+    repairs,
+)
 from backend.workloads.packages.scanning.sources import Coverage, SourceResult
 
 _RECORD_BYTES = 10 * 1024 * 1024
@@ -24,6 +31,15 @@ Opened = tuple[str, Callable[[], bytes]]
 
 class AdvisoriesError(Exception):
     """The directory or archive itself cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a set of records: its bytes, and what they say or why they say nothing."""
+
+    name: str
+    raw: bytes
+    advisory: Advisory | RecordError
 
 
 class OsvRecords:
@@ -64,6 +80,10 @@ class OsvRecords:
         known = self._by_package.get(name, ())
         return [found for advisory in known if (found := finding(advisory, component, self._name))]
 
+    def _repaired(self, component: Component) -> tuple[str, ...]:
+        known = self._by_package.get(component.name, ())
+        return tuple(advisory.id for advisory in known if repairs(advisory, component))
+
     def scan(self, components: Sequence[Component], directory: Path | None) -> SourceResult:  # noqa: ARG002 - it needs no files
         """See :class:`Source`. Never transient: everything is in memory."""
         distinct = dict.fromkeys((component.name, component.version) for component in components)
@@ -73,6 +93,7 @@ class OsvRecords:
             findings=tuple(found for pair in distinct for found in self.match(*pair)),
             coverage=self.coverage,
             reason=f"unreadable records, such as {broken[0]}" if broken else None,
+            repairs=self._repaired(components[0]) if components else (),
         )
 
 
@@ -93,22 +114,43 @@ def load(path: Path, *, complete: bool, name: str = "osv") -> OsvRecords:
     advisories: dict[str, Advisory] = {}
     broken: list[str] = []
     bytes_read = hashlib.sha256()
-    for count, (record, content) in enumerate(_records(path)):
-        if count >= _MAX_RECORDS:
-            raise AdvisoriesError(f"{path.name} holds more than {_MAX_RECORDS} records")
-        try:
-            raw = content()
-            bytes_read.update(raw)
-            advisory = read(_decode(raw))
-        except RecordError as error:
-            broken.append(f"{record}: {error}")
+    for entry in entries(path):
+        bytes_read.update(entry.raw)
+        if isinstance(entry.advisory, RecordError):
+            broken.append(f"{entry.name}: {entry.advisory}")
             continue
-        known = advisories.get(advisory.id)
-        if known is None or _modified(known) <= _modified(advisory):
-            advisories[advisory.id] = advisory
+        known = advisories.get(entry.advisory.id)
+        if known is None or _modified(known) <= _modified(entry.advisory):
+            advisories[entry.advisory.id] = entry.advisory
     kept = [advisory for advisory in advisories.values() if not advisory.withdrawn]
     digest = bytes_read.hexdigest()
     return OsvRecords(kept, name=name, complete=complete, broken=broken, digest=digest)
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """Read every ``*.json`` below a directory, or in a zip archive, one at a time.
+
+    Raises:
+        AdvisoriesError: neither a directory nor a zip, or larger than the limits.
+    """
+    for count, (name, content) in enumerate(_records(path)):
+        if count >= _MAX_RECORDS:
+            raise AdvisoriesError(f"{path.name} holds more than {_MAX_RECORDS} records")
+        yield _entry(name, content)
+
+
+def single(path: Path) -> Entry:
+    """Read a file that is one record."""
+    return _entry(path.name, lambda: _content(path))
+
+
+def _entry(name: str, content: Callable[[], bytes]) -> Entry:
+    raw = b""
+    try:
+        raw = content()
+        return Entry(name, raw, read(_decode(raw)))
+    except RecordError as error:
+        return Entry(name, raw, error)
 
 
 def _decode(raw: bytes) -> Any:
@@ -127,19 +169,20 @@ def _records(path: Path) -> Iterator[Opened]:
 
 
 def _in_directory(root: Path) -> Iterator[Opened]:
-    def read_file(file: Path) -> bytes:
-        try:
-            with file.open("rb") as opened:
-                return _bounded(opened.read(_RECORD_BYTES + 1))
-        except OSError as error:
-            raise RecordError(f"it cannot be read ({error.strerror})") from None
-
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         for name in sorted(names):
             if name.endswith(".json"):
                 file = Path(folder, name)
-                yield str(file.relative_to(root)), lambda file=file: read_file(file)  # type: ignore[misc] # bound early
+                yield str(file.relative_to(root)), lambda file=file: _content(file)  # type: ignore[misc] # bound early
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return _bounded(opened.read(_RECORD_BYTES + 1))
+    except OSError as error:
+        raise RecordError(f"it cannot be read ({error.strerror})") from None
 
 
 def _in_zip(path: Path) -> Iterator[Opened]:

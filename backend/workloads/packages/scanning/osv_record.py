@@ -18,7 +18,7 @@ from backend.workloads.packages.scanning.findings import (
     worst,
 )
 from backend.workloads.packages.scanning.inspection import printable
-from backend.workloads.packages.scanning.semver import Key, parse, sort_key
+from backend.workloads.packages.semver import Key, parse, sort_key
 
 EventKind = Literal["introduced", "fixed", "last_affected", "limit"]
 _EVENTS: tuple[EventKind, ...] = ("introduced", "fixed", "last_affected", "limit")
@@ -133,6 +133,18 @@ def finding(
         source=source,
         component=component.purl,
         kind=kind,
+    )
+
+
+def repairs(advisory: Advisory, component: Component) -> bool:
+    """Whether this very version is named as one that repairs what the advisory is about."""
+    key = parse(component.version)
+    return key is not None and any(
+        kind == "fixed" and parse(version) == key
+        for block in advisory.affected
+        if block.name == component.name
+        for events in block.ranges
+        for kind, version in events or ()
     )
 
 

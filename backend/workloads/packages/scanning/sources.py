@@ -75,6 +75,7 @@ class SourceResult(Frozen):
         coverage: None where it did not look for vulnerabilities.
         outcome: ``scanned`` only if it ran, answered sensibly and accounted for every component.
         reason: why it did not scan, or what it left out.
+        repairs: advisories that the first component's version is the repair of, where it can tell.
     """
 
     source: str
@@ -83,6 +84,7 @@ class SourceResult(Frozen):
     coverage: Coverage | None = None
     outcome: Literal["scanned", "not-scanned"] = "scanned"
     reason: str | None = None
+    repairs: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -111,6 +113,7 @@ class ScanReport(Frozen):
         result: ``vulnerable``; ``not scanned`` if a source failed or none looked for
             vulnerabilities; ``not covered`` if no complete and fresh source did; else ``clean``.
         notes: one sentence for everything that was not done.
+        repairs: advisories that the artifact's own version is the repair of.
     """
 
     findings: tuple[Finding, ...]
@@ -120,6 +123,7 @@ class ScanReport(Frozen):
     score: int | None
     result: Literal["vulnerable", "clean", "not covered", "not scanned"]
     notes: tuple[str, ...]
+    repairs: tuple[str, ...] = ()
 
 
 def scan_all(
@@ -152,6 +156,7 @@ def scan_all(
         score=security_score(findings, covered=covered),
         result=_result(findings, covered=covered, failed=failed),
         notes=_notes(results, now, max_age),
+        repairs=tuple(sorted({name for result in results for name in result.repairs})),
     )
 
 

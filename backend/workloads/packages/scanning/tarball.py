@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from backend.workloads.packages.scanning import licence_texts, manifest, plain_members
 from backend.workloads.packages.scanning.inspection import (
@@ -45,11 +46,24 @@ def inspect(path: str, *, name: str, version: str, limits: Limits | None = None)
         InspectionError: it is not a package npm could install safely, or not that package.
         OSError: the file cannot be read.
     """
-    limits = limits or Limits()
+    return _inspected(path, name, version, limits or Limits())[1]
+
+
+def read_manifest(path: str, *, name: str, version: str) -> tuple[dict[str, Any], Inspection]:
+    """The package's own package.json as it is, and what :func:`inspect` finds and raises."""
+    inspector, found = _inspected(path, name, version, Limits())
+    return manifest.document(inspector.root_manifest or b""), found
+
+
+def _inspected(
+    path: str, name: str, version: str, limits: Limits
+) -> tuple["_Inspector", Inspection]:
+    inspector = _Inspector(limits)
     try:
-        return _Inspector(limits).run(plain_members.walk(path, limits), name, version)
+        return inspector, inspector.run(plain_members.walk(path, limits), name, version)
     except plain_members.Unusual:
-        return _Inspector(limits).run(walk(Path(path), limits), name, version)
+        inspector = _Inspector(limits)
+        return inspector, inspector.run(walk(Path(path), limits), name, version)
 
 
 def unpack(path: str, into: Path, limits: Limits | None = None) -> int:

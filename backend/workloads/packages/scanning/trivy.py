@@ -23,13 +23,13 @@ from backend.queue.confinement import limited
 from backend.workloads.packages.scanning import bounded_process, trivy_report
 from backend.workloads.packages.scanning.findings import Component
 from backend.workloads.packages.scanning.inspection import printable
-from backend.workloads.packages.scanning.semver import parse
 from backend.workloads.packages.scanning.sources import (
     Coverage,
     ScanTransient,
     ServiceDown,
     SourceResult,
 )
+from backend.workloads.packages.semver import parse
 
 _FOUND_SOMETHING = 3  # 1 is Trivy's word for "I broke"
 _EXPECTED = frozenset((0, _FOUND_SOMETHING))

@@ -3,8 +3,9 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,24 @@ from pydantic import BaseModel, TypeAdapter
 
 from backend.queue.pipeline import Done, Reject, Rewind
 from backend.queue.retry import Permanent, Transient
+from backend.workloads.packages.advisories.known import ImportedAdvisories
+from backend.workloads.packages.judging import case_of
+from backend.workloads.packages.policies.rules import Ruling
 from backend.workloads.packages.scanning import bounded_process
 from backend.workloads.packages.scanning.findings import Component, merge
 from backend.workloads.packages.scanning.inspection import Inspection
-from backend.workloads.packages.scanning.sources import ScanReport, ScanTransient, scan_all
+from backend.workloads.packages.scanning.sources import (
+    ScanReport,
+    ScanTransient,
+    Source,
+    scan_all,
+)
 from backend.workloads.packages.snapshot import PackageSnapshot
 from backend.workloads.packages.steps.inspect import FILES, NO_SPACE, UNPACK_SECONDS
 from backend.workloads.packages.steps.private_copy import Gone, verified_copy
 from backend.workloads.packages.tools import VettingTools
-from backend.workloads.packages.verdict import judge_licences, refusal
+from backend.workloads.packages.verdict import judge_licences
+from backend.workloads.packages.verdict_digest import verdict_digest
 
 UNPACKER = "backend.workloads.packages.steps.inspect"
 INSPECTION = TypeAdapter(Inspection)
@@ -38,17 +48,25 @@ def with_inspection(
     """The package as it stands once the evidence is stored; None where the tiers have changed."""
     if answered is None or answered.policy_mark != package.policy.mark:
         return None
-    return package.model_copy(update={"inspection": result.found})
+    return package.model_copy(update={"inspection": result.found, "imported": answered.imported})
 
 
 class ScanResult(BaseModel):
-    """The report and the licence verdict, by the policy and the advisories in force."""
+    """The report and the licence verdict, by the policy and the advisories in force.
+
+    ``approves``: no rule wants a person; then ``publishes`` says whether it is published at once.
+    """
 
     report: ScanReport
     expression: str | None
     tier: str | None
     score: int | None
     policy_digest: str
+    verdict_digest: str
+    rulings: tuple[Ruling, ...]
+    verdict_until: datetime | None
+    approves: bool
+    publishes: bool
 
 
 def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewind:
@@ -68,11 +86,13 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
         scanner.refuse_if_open()  # before anything is unpacked for nothing
     if package.inspection is None:
         return Rewind("the evidence of the tarball is missing")
+    if package.policy.rules.asks_age and not (package.registry_record or {}).get("dated"):
+        return Rewind("the registry was not asked when it was published")
     inspection = INSPECTION.validate_python(package.inspection)
     try:
         with _files(package, tools) as directory:
             report = scan_all(
-                tools.sources,
+                _sources(package, tools),
                 _components(inspection),
                 directory=directory,
                 max_age=tools.advisory_max_age,
@@ -81,24 +101,46 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
         return Rewind(str(gone))
     except ScanTransient as error:
         raise Transient(f"not scanned: {error}") from None
-    return _judged(package, inspection, report)
+    return _judged(package, inspection, report, tools)
 
 
-def _judged(package: PackageSnapshot, inspection: Inspection, report: ScanReport) -> Done | Reject:
+def _sources(package: PackageSnapshot, tools: VettingTools) -> Sequence[Source]:
+    if package.imported is None:
+        return tools.sources
+    imported = ImportedAdvisories(package.imported, complete=tools.advisories_complete)
+    return [*tools.sources, imported]
+
+
+def _judged(
+    package: PackageSnapshot, inspection: Inspection, report: ScanReport, tools: VettingTools
+) -> Done | Reject:
     record = package.registry_record or {}
     verdict, differences = judge_licences(
         package.policy.licences, record.get("license_expression"), inspection, report.licences
     )
     findings = merge([*report.findings, *differences])
+    case = case_of(package, inspection, report, verdict, findings, own_registry=tools.own_registry)
+    judgement = package.policy.rules.judge(case, datetime.now(UTC))
     result = ScanResult(
         report=report.model_copy(update={"findings": findings}),
         expression=verdict.expression,
         tier=verdict.tier,
         score=verdict.score,
         policy_digest=package.policy.digest,
+        verdict_digest=verdict_digest(
+            sha512=package.sha512 or "",
+            expression=verdict.expression,
+            tier=verdict.tier,
+            findings=findings,
+            scan_result=report.result,
+            policy_digest=package.policy.digest,
+        ),
+        rulings=judgement.rulings,
+        verdict_until=judgement.until,
+        approves=judgement.approves,
+        publishes=tools.auto_publish,
     )
-    reason = refusal(verdict, findings)
-    return Reject(reason, result) if reason else Done(result)
+    return Reject(judgement.refusal, result) if judgement.refusal else Done(result)
 
 
 def _components(inspection: Inspection) -> list[Component]:

@@ -5,7 +5,8 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from threading import Lock
 from typing import Any, cast
@@ -14,7 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from backend.workloads.packages.registry.sites import Site
+from backend.outbound.sites import Site
 
 CHUNK = 64 * 1024
 _CONNECT_SECONDS = 10.0
@@ -135,15 +136,21 @@ class Connections:
         self._lock = Lock()
         self._idle: dict[tuple[Site, str], list[HTTPConnection]] = defaultdict(list)
 
-    def get(
+    def ask(
         self,
         site: Site,
         addresses: Sequence[str],
         target: str,
         headers: Mapping[str, str],
         deadline: Deadline,
+        *,
+        method: str = "GET",
+        body: Iterable[bytes] | None = None,
     ) -> Exchange:
         """Ask one of ``addresses``, resolved and checked before, for ``target`` (path and query).
+
+        Args:
+            body: may be iterated twice; its length stands in ``headers``.
 
         Raises:
             OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: the network failed.
@@ -153,12 +160,12 @@ class Connections:
             if kept is None:
                 continue
             try:
-                return self._ask(kept, site, address, target, headers)
+                return self._ask(kept, site, address, (method, target), headers, body)
             except (ConnectionError, ssl.SSLError):  # the registry closed it between two requests
                 kept.close()
                 break
         address, fresh = self._connect(site, addresses, deadline)
-        return self._ask(fresh, site, address, target, headers)
+        return self._ask(fresh, site, address, (method, target), headers, body)
 
     def close(self) -> None:
         with self._lock:
@@ -213,12 +220,15 @@ class Connections:
         connection: HTTPConnection,
         site: Site,
         address: str,
-        target: str,
+        line: tuple[str, str],
         headers: Mapping[str, str],
+        body: Iterable[bytes] | None,
     ) -> Exchange:
         sock = cast("_TimedSocket", connection.sock)
         try:
-            connection.request("GET", target, headers=headers, preload_content=False)
+            # Who refuses a body may hang up before its end: the answer is there all the same.
+            with suppress(BrokenPipeError):
+                connection.request(*line, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
         except BaseException:
             connection.close()

@@ -1,4 +1,4 @@
-"""Which IP addresses a registry may not send us to.
+"""Which IP addresses nobody may send us to.
 
 The tables follow the IANA special-purpose address registries (RFC 6890 and its updates). They are
 written out because ``ipaddress.is_global`` differs between Python releases.
@@ -49,6 +49,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
+NO_ADDRESS = "not an IP address"
 _ISATAP_MARKS = (0x00005EFE, 0x02005EFE)
 
 
@@ -62,7 +63,7 @@ def refusal(address: str) -> str | None:
     try:
         parsed = ip_address(address)
     except ValueError:
-        return "not an IP address"
+        return NO_ADDRESS
     if isinstance(parsed, IPv4Address):
         return _refused_v4(parsed)
     if parsed.scope_id is not None:

@@ -1,0 +1,1 @@
+"""Policy as code: its YAML, what loosens it, its versions, and the judgement by it."""

@@ -1,0 +1,1 @@
+"""Putting vetted bytes into the house's own npm registry, and taking them back."""

@@ -1,0 +1,60 @@
+"""Chains the audit log: what has been committed, every few seconds, whatever else happens."""
+
+import random
+import threading
+from functools import partial
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from backend.audit import sealing
+from backend.audit.model import AuditSeal
+from backend.audit.signing import Signer
+from workers.database import Transactions
+
+log = structlog.get_logger(__name__)
+
+EVERY: Final = 5.0  # seconds
+
+
+class Sealer(threading.Thread):
+    """Seals what is committed, and says each head in the log: a witness outside the database.
+
+    No worker depends on it, and of all workers one at a time is at it.
+    """
+
+    def __init__(self, *, transactions: Transactions, signer: Signer | None) -> None:
+        super().__init__(name="sealer", daemon=True)
+        self._transactions = transactions
+        self._signer = signer
+        self._whole = True  # once: what came of a restored dump is nowhere else noticed
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        pause = 0.0
+        while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
+            pause = self.turn()
+
+    def turn(self) -> float:
+        """Seal once; answers the seconds until the next time."""
+        work = partial(sealing.seal, signer=self._signer, whole=self._whole)
+        try:
+            seal = self._transactions.once(work)
+        except SQLAlchemyError as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            log.warning("audit.not_sealed", error=type(cause).__name__)
+            return EVERY
+        if seal is None:
+            self._whole = False
+            return EVERY
+        _say(seal)
+        return 0.0 if len(seal.entries) == sealing.AT_ONCE else EVERY
+
+
+def _say(seal: AuditSeal) -> None:
+    log.info("audit.sealed", seal=seal.id, entries=len(seal.entries), total=seal.total,
+             head=seal.head.hex(), signed=seal.signature is not None)  # fmt: skip
