@@ -149,12 +149,18 @@ def _making(index: Index) -> str:
 
 def _same(index: Index, row: Row[Any]) -> bool:
     declared = [str(one).removeprefix(f"{row.table_name}.") for one in index.expressions]
+    found = [column.replace('"', "") for column in row.columns]
     where = index.dialect_options["postgresql"]["where"]
     return (
-        [column.replace('"', "") for column in row.columns] == declared
+        list(map(_plain, found)) == list(map(_plain, declared))
         and row.is_unique == bool(index.unique)
         and _words(row.predicate or "") == _words("" if where is None else str(where))
     )
+
+
+def _plain(column: str) -> str | frozenset[str]:
+    """Of an expression over a document, its literals: see :func:`_words`."""
+    return frozenset(_words(column)) if "->" in column else column
 
 
 def _half_made(row: Row[Any]) -> Finding:

@@ -24,10 +24,14 @@ from backend.db import Base
 from backend.queue.claimable import Timestamp, in_words
 
 NOW = text("now()")
-SECOND_PERSON = (
-    CheckConstraint("num_nonnulls(seconded_by, seconded_at) IN (0, 2)", name="seconded"),
-    CheckConstraint("seconded_by <> proposed_by", name="second_person"),
-)
+
+
+def second_person() -> tuple[CheckConstraint, ...]:
+    """Whoever seconds is somebody else, and there is a moment when they did."""
+    return (
+        CheckConstraint("num_nonnulls(seconded_by, seconded_at) IN (0, 2)", name="seconded"),
+        CheckConstraint("seconded_by <> proposed_by", name="second_person"),
+    )
 
 
 class PolicyVersion(Base):
@@ -39,7 +43,7 @@ class PolicyVersion(Base):
 
     __tablename__ = "policy_versions"
     __table_args__ = (
-        *SECOND_PERSON,
+        *second_person(),
         CheckConstraint(
             "effective_at IS NULL OR cardinality(loosens) = 0 OR seconded_by IS NOT NULL",
             name="loosening_seconded",
@@ -92,7 +96,7 @@ class LicenceProposal(Base):
 
     __tablename__ = "licence_proposals"
     __table_args__ = (
-        *(CheckConstraint(rule.sqltext, name=str(rule.name)) for rule in SECOND_PERSON),
+        *second_person(),
         CheckConstraint(
             in_words("status", ("always_allowed", "allowed", "avoid", "blocked")), name="status"
         ),
