@@ -20,6 +20,7 @@ from backend.workloads.packages.cache import ContentStore, ContentUnavailable
 from tests.conftest import open_directory
 from tests.integration.packages.full_disk import write_to_a_full_disk
 from tests.integration.packages.house import House, Lock, lock_of
+from workers import isolation
 from workers.isolation import Children
 
 FULL = "the package cache is full: No space left on device"
@@ -190,6 +191,7 @@ def test_a_package_whose_scratch_folder_is_full_is_tried_again_and_blames_nobody
     house.submit(lock_with(house, large=tarball))
     worker = house.worker
     monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
+    monkeypatch.setattr(isolation, "_roomiest", lambda: str(disk.path))
     worker.cycle()
 
     (row,) = vetted(house)
