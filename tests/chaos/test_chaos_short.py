@@ -1,4 +1,4 @@
-"""A short piece of the random schedule, the same in every run of the suite."""
+"""A short piece of the random schedule, the same in every run."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ SEED = 3
 SECONDS = 22.0
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(240)
 def test_random_faults_lose_nothing_do_nothing_twice_and_blame_nobody(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
