@@ -209,8 +209,8 @@ def test_a_steps_own_verdict_comes_back_as_it_was_raised(
         evaluate(children, source)
 
 
-SOFT = r"^soft limit of 1\.08 s \(peak \d+ MiB of 256 MiB\)$"
-HARD = r"^killed at the hard limit of 1\.2 s \(peak \d+ MiB of 256 MiB\)$"
+SOFT = r"^soft limit of 0\.72 s \(peak \d+ MiB of 256 MiB\)$"
+HARD = r"^killed at the hard limit of 0\.8 s \(peak \d+ MiB of 256 MiB\)$"
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,9 @@ HARD = r"^killed at the hard limit of 1\.2 s \(peak \d+ MiB of 256 MiB\)$"
         (SOFT, ["import re", "re.match('(a+)+$', 'a' * 50 + 'b')"]),
         (SOFT, ["while True:", "    try:", "        while True: id(1)",
                 "    except Exception: pass"]),
-        (HARD, ["while True:", "    try:", "        while True: id(1)",
-                "    except BaseException: pass"]),
+        # In a function: a loop's own jump back is not among what its handler guards.
+        (HARD, ["def spin():", "    while True: id(1)",
+                "while True:", "    try: spin()", "    except BaseException: pass"]),
         (HARD, ["sum(iter(int, 1))"]),  # in C, where no signal is looked at
         (HARD, ["import signal", "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))",
                 "while True: pass"]),
@@ -232,9 +233,9 @@ def test_an_endless_step_is_told_and_then_killed_at_its_limit(
 ) -> None:
     began = time.monotonic()
     with pytest.raises(TimedOut, match=limit):
-        evaluate(children, statements(*loop), timeout=timedelta(seconds=1.2))
+        evaluate(children, statements(*loop), timeout=timedelta(seconds=0.8))
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 3
     assert evaluate(children, answering("'alive'")) == "alive"
 
 
