@@ -98,6 +98,7 @@ def bare_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_then_left_alone_then_brought_up_to_date(
     repository: Path,
 ) -> None:

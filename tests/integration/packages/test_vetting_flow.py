@@ -159,6 +159,7 @@ def count(house: House, where: str) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     house: House, start_worker: StartWorker
 ) -> None:
