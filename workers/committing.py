@@ -143,6 +143,8 @@ class Committer:
             since = waiting[0].lease if waiting else lease
             if answered := self.at_once(self._writes.commit, lease, write, since):
                 return leases.advanced(lease), answered
+            if waiting and self._had_committed(lease, step):  # all of it: the answer was lost
+                return leases.advanced(lease), None
         self._store_each(waiting)
         return self._commit_alone(step, lease, result), None
 

@@ -220,6 +220,28 @@ def test_an_answer_that_is_lost_while_it_is_stored_early_doubles_nothing(
     assert applied(sessions) == {(row_id, "first"): 1, (row_id, "second"): 1}
 
 
+def test_a_commit_of_several_steps_whose_answer_is_lost_had_been_made(
+    rows: Rows, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_id = rows.one()
+    worker, lease = Worker(sessions), rows.claim_one()
+    first, second = worker.executor._pipeline.steps
+    committer = worker.executor._committer
+    riders = committer.riders()
+    after, _ = committer.wait(first, lease, {}, riders)
+    commit = worker.writes.commit
+
+    def lost(*asked: Any) -> None:
+        assert commit(*asked)
+        raise OperationalError("lost", None, Exception())
+
+    monkeypatch.setattr(worker.writes, "commit", lost)
+    committed, _ = committer.commit(second, after, {}, riders)
+
+    assert (committed.step, rows.row(row_id).step) == ("second", "second")
+    assert applied(sessions) == {(row_id, "first"): 1, (row_id, "second"): 1}
+
+
 def test_what_a_write_answers_is_asked_while_it_waits(rows: Rows, sessions: Sessions) -> None:
     rows.one()
     worker = Worker(sessions, first=effect("first", answer=STATUS))
