@@ -82,9 +82,16 @@ def answer(work: "Work", row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.EFBIG:
             raise
         # The parent decides what an unknown error means.
-        return {"transient": f"{type(error).__name__}: {error}"[:1000]}
+        return {"transient": f"{type(error).__name__}{_place(error)}: {error}"[:1000]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _place(error: Exception) -> str:
+    """Where in our own code it was raised: `` in parsing.py:42``; empty where that is not known."""
+    for frame in traceback.extract_tb(error.__traceback__)[-1:]:
+        return f" in {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+    return ""
 
 
 def function_of(target: str) -> Callable[..., Any]:

@@ -168,6 +168,7 @@ class Committer:
         self._store_each(waiting)
 
         def work(session: Session) -> None:
+            step.store_bulk(session, settlement.lease, result)
             leases.settle_one(session, settlement)
             step.store(session, settlement.lease, result)
 
@@ -189,6 +190,7 @@ class Committer:
 
     def _commit_alone(self, step: Step, lease: Lease, result: Any) -> Lease:
         def work(session: Session) -> Lease:
+            step.store_bulk(session, lease, result)
             began = time.monotonic()
             committed = leases.commit(session, lease)
             step.store(session, lease, result)

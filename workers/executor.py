@@ -3,8 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -24,6 +27,7 @@ from backend.queue.pipeline import (
 )
 from backend.queue.retry import LeaseLost, TimedOut
 from backend.queue.writes import Writes
+from workers import isolation
 from workers.announcing import Announcer
 from workers.committing import Committer, Riders, Unstored
 from workers.database import Stopped, Transactions, refuses_data
@@ -73,7 +77,8 @@ class Executor:
         """
         began, steps = time.monotonic(), list[tuple[str, float]]()
         try:
-            settlement, stored = self._through_stages(lease, steps)
+            with ExitStack() as scratch:
+                settlement, stored = self._through_stages(lease, steps, scratch)
         except (LeaseLost, Stopped) as why:
             self._abandon(lease, why, steps)
             return None
@@ -99,17 +104,20 @@ class Executor:
         self._held.drop(lease)
 
     def _through_stages(
-        self, lease: Lease, steps: list[tuple[str, float]]
+        self, lease: Lease, steps: list[tuple[str, float]], scratch: ExitStack
     ) -> tuple[Settlement, bool]:
-        """How it ends, and whether that is stored already; ``steps`` tells what was run."""
+        """How it ends, and whether that is stored already; ``steps`` tells what was run.
+
+        What has to outlive its step is in ``scratch``.
+        """
         snapshot: Any = None
         riders = self._committer.riders()
         while (stage := lease.next_stage) is not None:
-            step = self._pipeline.step(stage)
+            step, folder = _with_folder(self._pipeline.step(stage), scratch)
             began = time.monotonic()
             try:
                 snapshot = self._read(lease) if snapshot is None else snapshot
-                lease, outcome = self._perform(step, stage, lease, snapshot, riders)
+                lease, outcome = self._perform(step, stage, lease, snapshot, riders, folder)
             except (LeaseLost, Stopped):
                 raise
             except BaseException as error:  # one that exits the interpreter as well
@@ -151,23 +159,31 @@ class Executor:
         return after, carried
 
     def _perform(
-        self, step: Step, stage: Stage, lease: Lease, snapshot: Any, riders: Riders
+        self,
+        step: Step,
+        stage: Stage,
+        lease: Lease,
+        snapshot: Any,
+        riders: Riders,
+        folder: Path | None,
     ) -> tuple[Lease, Outcome]:
         """Run one step; what waits to be stored with it waits no longer than it is quick."""
         rests = lease.status != stage.status  # between two stages
         if not riders:
             if rests and step.isolation is Isolation.THREAD:
                 self._begin(step, stage, lease)
-            return self._run(step, stage, lease, snapshot)
+            return self._run(step, stage, lease, snapshot, folder)
 
         def store() -> bool:
             return riders.store() and (not rests or self._announce(stage, lease))
 
         with self._announcer.during(store) as begin:
             begin()
-            return self._run(step, stage, lease, snapshot)
+            return self._run(step, stage, lease, snapshot, folder)
 
-    def _run(self, step: Step, stage: Stage, lease: Lease, snapshot: Any) -> tuple[Lease, Outcome]:
+    def _run(
+        self, step: Step, stage: Stage, lease: Lease, snapshot: Any, folder: Path | None
+    ) -> tuple[Lease, Outcome]:
         outcome: Outcome
         if step.isolation is Isolation.PROCESS:
             # Waiting for a child is no stall: its time without progress counts from its start. One
@@ -179,6 +195,7 @@ class Executor:
                     started=started,
                     watch=lambda stop: self._held.watch(lease, stop),
                     fresh=lease.suspect,
+                    folder=folder,
                 )
             return _entered(stage, lease), outcome
         began = time.monotonic()
@@ -258,6 +275,14 @@ class Ended:
     settlement: Settlement
     ran: float | None = None
     steps: Sequence[tuple[str, float]] = ()
+
+
+def _with_folder(step: Step, scratch: ExitStack) -> tuple[Step, Path | None]:
+    """A step that stores in bulk knows the folder, which lives until all is stored."""
+    if step.bulk is None:
+        return step, None
+    folder = scratch.enter_context(isolation.scratch(step))
+    return replace(step, bulk=partial(step.bulk, folder=folder)), folder
 
 
 def unstored(lease: Lease, doing: str, error: Exception) -> Settlement:

@@ -66,6 +66,7 @@ class Children:
         started: Callable[[], None],
         watch: Watch = _unwatched,
         fresh: bool = False,
+        folder: Path | None = None,
     ) -> Outcome:
         """Run ``step`` on ``snapshot``.
 
@@ -76,6 +77,7 @@ class Children:
             watch: see :data:`~workers.kept_child.Watch`; who is told to stop kills this row's
                 child, and no other.
             fresh: use a child for this row alone.
+            folder: the :func:`scratch` folder, where it is to outlive this call.
 
         Raises:
             Permanent, Transient: what the step itself raised.
@@ -83,15 +85,15 @@ class Children:
             Died: a signal, the memory limit or an exit without an answer.
         """
         # A slot is for the child alone: what is done before and after it would leave a core idle.
-        with _scratch() as folder:
-            instead = step.prepare(snapshot, folder) if step.prepare else None
+        with scratch(step) if folder is None else contextlib.nullcontext(folder) as place:
+            instead = step.prepare(snapshot, place) if step.prepare else None
             if instead is not None:
                 return instead
             with self._slots:
                 started()
                 with self._child(step.memory, fresh=fresh) as child:
-                    child.give(folder)
-                    out = child.ask(step, snapshot.model_dump_json(), folder, watch)
+                    child.give(place)
+                    out = child.ask(step, snapshot.model_dump_json(), place, watch)
         return Done(_result(step, _read(out)))
 
     @contextlib.contextmanager
@@ -141,11 +143,13 @@ class Children:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for one row; that a step made parts of it hard to remove must cost nobody else."""
-    with tempfile.TemporaryDirectory(
-        prefix=SCRATCH, dir=_roomiest(), ignore_cleanup_errors=True
-    ) as name:
+def scratch(step: Step) -> Iterator[Path]:
+    """A folder for one row; that a step made parts of it hard to remove must cost nobody else.
+
+    What is stored from it in bulk may be more than memory has room for.
+    """
+    where = tempfile.gettempdir() if step.bulk else _roomiest()
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=where, ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
@@ -162,10 +166,11 @@ def _roomiest() -> str:
 
 def sweep_leftovers() -> None:
     """Remove the scratch folders that killed workers left behind, perhaps with unpacked giants."""
-    for folder in Path(_roomiest()).glob(f"{SCRATCH}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.lstat().st_mtime > LEFTOVER:
-                shutil.rmtree(folder, ignore_errors=True)
+    for where in {_roomiest(), tempfile.gettempdir()}:
+        for folder in Path(where).glob(f"{SCRATCH}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.lstat().st_mtime > LEFTOVER:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(out: bytes) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Meaning:
 class Queue:
     """Which rows of ``table`` wait, run and rest, in the domain's own words.
 
+    ``entering`` holds words that a row may bear before it is work, while what it is made of is
+    still being brought: such a row is neither ready, held nor ended, and no worker takes it.
     ``resting`` holds words that are no part of any queue but that rows of the table may bear.
     ``uncancellable`` are held words under which a cancel is refused: what runs there cannot be
     taken back. ``partitions`` names the values of the ``queue`` column where several queues share
@@ -61,6 +63,7 @@ class Queue:
     done: str
     failed: str
     cancelled: str | None = None
+    entering: tuple[str, ...] = ()
     resting: tuple[str, ...] = ()
     uncancellable: tuple[str, ...] = ()
     partitions: tuple[str, ...] | None = None
@@ -75,6 +78,8 @@ class Queue:
             raise ValueError(f"queue {self.name} has no stage")
         if self.ready in (*self.held, *self.ended):
             raise ValueError(f"queue {self.name}: {self.ready!r} means two things")
+        if twice := set(self.entering) & {self.ready, *self.held, *self.ended}:
+            raise ValueError(f"queue {self.name}: {twice} mean two things")
         if strange := set(self.uncancellable) - set(self.held):
             raise ValueError(f"queue {self.name}: {strange} are no held words")
         following = zip((s.name for s in self.stages), (*self.stages[1:], None), strict=True)
@@ -97,7 +102,7 @@ class Queue:
 
     @property
     def words(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.ready, *self.held, *self.ended)))
+        return tuple(dict.fromkeys((*self.entering, self.ready, *self.held, *self.ended)))
 
     @property
     def cancellable(self) -> tuple[str, ...]:

@@ -87,6 +87,11 @@ class Step:
             the step is committed, where that follows from its result: the fence keeps everybody
             else from the row. ``answered`` is the row that ``write`` answered, None where that is
             not known. Without it, or where it gives None, the next step's snapshot is loaded.
+        bulk: ``bulk(session, lease, result, *, folder)`` stores many rows from files that the child
+            left in its scratch folder, in the transaction of ``save`` but before the fence, whose
+            lock would keep the heartbeat from the row: where the fence then finds the lease gone,
+            all of it is rolled back. May run again in another transaction. Each of its statements
+            must take less than half a lease; the files are a stranger's. PROCESS only.
         rides: where the step was quick, ``write`` may wait for the next step's, and go with it. For
             a step that may well run again: until then nobody else knows that it has run.
     """
@@ -103,12 +108,15 @@ class Step:
     carry: Callable[[Any, Any, Any], Any] | None = None
     write: Callable[[Any], Write] | None = None
     rides: bool = False
+    bulk: Callable[..., None] | None = None
 
     def __post_init__(self) -> None:
         if (self.isolation is Isolation.PROCESS) != (self.result is not None):
             raise ValueError(f"step {self.stage}: exactly a PROCESS step names its result model")
-        if self.isolation is Isolation.THREAD and (self.prepare or self.rehearse):
-            raise ValueError(f"step {self.stage}: only a PROCESS step is prepared or rehearsed")
+        if self.isolation is Isolation.THREAD and (self.prepare or self.rehearse or self.bulk):
+            raise ValueError(f"step {self.stage}: only a PROCESS step has a scratch folder")
+        if self.bulk and not self.save:
+            raise ValueError(f"step {self.stage}: many rows are stored with a save's transaction")
         if self.rides and self.write is None:
             raise ValueError(f"step {self.stage}: what rides with another step is a write")
 
@@ -116,6 +124,11 @@ class Step:
     def stores(self) -> bool:
         """Whether a result brings domain rows."""
         return bool(self.save or self.write)
+
+    def store_bulk(self, session: Session, lease: Lease, result: Any) -> None:
+        """Write what comes before the fence, if anything does."""
+        if self.bulk:
+            self.bulk(session, lease, result)
 
     def store(self, session: Session, lease: Lease, result: Any) -> None:
         """Write the domain rows, if any, in a transaction that began with the fence."""

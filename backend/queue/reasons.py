@@ -302,5 +302,7 @@ def _resting(s: Situation) -> Reason:
     facts = {"since": row.completed_at}
     if row.completed_at:
         facts["seconds"] = s.ago(row.completed_at)
+    if row.status in s.queue.entering:
+        return Reason("entering", meaning.sentence, facts)
     code = "waiting-for-person" if meaning.person else "done" if done else "resting"
     return Reason(code, meaning.sentence, facts)

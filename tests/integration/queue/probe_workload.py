@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from backend.db import Base
 from backend.queue.claimable import Claimable, Fair, Partitioned
 from backend.queue.leases import Lease
-from backend.queue.lifecycle import Queue, Stage
+from backend.queue.lifecycle import Meaning, Queue, Stage
 from backend.queue.retry import Backoff
 
 SOON: Final = Backoff(base=timedelta(milliseconds=20), cap=timedelta(milliseconds=100))
@@ -26,8 +26,10 @@ PROBE: Final = Queue(
     stages=(Stage("first", "working", leaves="halfway"), Stage("second", "finishing")),
     done="finished",
     failed="broken",
+    entering=("drafted",),
     resting=("shelved",),
     backoff=SOON,
+    meaning={"drafted": Meaning("Somebody still writes it.")},
 )
 PUBLISH: Final = Queue(
     name="probe_publish",

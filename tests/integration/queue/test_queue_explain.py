@@ -20,7 +20,7 @@ from tests.integration.queue.probe_workload import ERRAND, PARCEL, PROBE, PUBLIS
 Ask = Callable[..., Explanation]
 REASONS = [
     "waiting", "next", "backing-off", "snoozed", "scheduled", "paused", "no-worker", "draining",
-    "suspect", "blocked", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done",
+    "suspect", "blocked", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done", "entering",
     "unknown-status", "rejected", "human", "permanent", "exhausted", "timeout", "poison",
     "cancelled",
 ]  # fmt: skip
@@ -448,6 +448,14 @@ def test_resting_is_a_word_that_no_queue_works_on(
 
     assert found.reason == "resting"
     assert found.sentence in ("Nobody wants it.", "It rests as 'shelved': no queue works on it.")
+
+
+def test_a_row_that_is_not_work_yet_says_so_and_is_left_alone(rows: Rows, ask: Ask) -> None:
+    row_id = rows.one(status="drafted")
+
+    assert rows.claim() == []
+    found = ask(row_id)
+    assert (found.reason, found.sentence) == ("entering", "Somebody still writes it.")
 
 
 def test_rejected_tells_the_reason_of_the_policy(rows: Rows, ask: Ask) -> None:

@@ -37,7 +37,16 @@ def test_a_cancel_leads_to_its_own_word_or_to_failed() -> None:
     assert "cancelled" in queue(cancelled="cancelled").ended
 
 
-@pytest.mark.parametrize("wrong", [{"stages": ()}, {"ready": "working"}, {"ready": "done"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stages": ()},
+        {"ready": "working"},
+        {"ready": "done"},
+        {"entering": ("ready",)},
+        {"entering": ("done",)},
+    ],
+)
 def test_a_descriptor_that_contradicts_itself_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="queue q"):
         queue(**wrong)
@@ -48,13 +57,15 @@ def test_no_word_of_a_declared_queue_means_two_things(declared: Queue) -> None:
     assert not {declared.ready} & set(declared.held)
     assert not set(declared.held) & set(declared.ended)
     assert not {declared.ready} & set(declared.ended)
+    assert not set(declared.entering) & {declared.ready, *declared.held, *declared.ended}
     names = [stage.name for stage in declared.stages]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("declared", queues(), ids=lambda q: q.name)
 def test_every_word_in_which_a_row_rests_is_explained_to_people(declared: Queue) -> None:
-    assert {declared.done, *declared.resting} <= set(declared.meaning) <= set(declared.words)
+    explained = {declared.done, *declared.resting, *declared.entering}
+    assert explained <= set(declared.meaning) <= set(declared.words)
 
 
 def run(_snapshot: Any, _tools: Any) -> Done:
