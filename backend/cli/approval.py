@@ -13,7 +13,7 @@ from backend.cli.client import Client
 from backend.cli.errors import FAILED, OK, WRONG_USAGE, CommandError
 from backend.cli.queues import ROW_ID
 from backend.cli.requests import caller, json_option
-from backend.cli.words import plain
+from backend.cli.words import count, plain
 
 Json = dict[str, Any]
 
@@ -97,14 +97,21 @@ def reject(
     return _say(answers, "rejected", as_json=as_json)
 
 
-@click.command(short_help="Queue an approved package for publishing.")
-@click.argument("package_id", metavar="ID", type=ROW_ID)
+@click.command(short_help="Queue approved packages for publishing.")
+@ids_argument
+@click.option(
+    "--request", "request_id", type=ROW_ID, metavar="ID", help="All of a request that is approved."
+)
 @url_option
 @json_option
-def publish(package_id: int, url: str | None, as_json: bool) -> None:
-    """Queue the approved package ID for publishing, also one whose publishing failed."""
-    answer = caller(url).post(f"{DECIDE}/publish/{package_id}", {})
-    click.echo(json.dumps(answer) if as_json else plain(answer["message"]))
+def publish(ids: tuple[int, ...], request_id: int | None, url: str | None, as_json: bool) -> int:
+    """Queue approved packages for publishing, also those whose publishing failed.
+
+    Exits 1 where one could not be queued.
+    """
+    client = caller(url)
+    answers = [_queued(client, one) for one in _approved(client, ids, request_id)]
+    return _say(answers, "queued for publishing", as_json=as_json)
 
 
 @click.command(short_help="Take back an approval, also after publishing.")
@@ -159,6 +166,29 @@ def _chosen(client: Client, ids: Sequence[int], request_id: int | None) -> list[
     return [client.get(f"/api/packages/{one}/security-scan/report") for one in dict.fromkeys(ids)]
 
 
+def _approved(client: Client, ids: Sequence[int], request_id: int | None) -> Sequence[int]:
+    if bool(ids) == (request_id is not None):
+        raise click.UsageError("give IDs, or --request")
+    if request_id is None:
+        return list(dict.fromkeys(ids))
+    packages = client.get(f"/api/packages/requests/{request_id}")["packages"]
+    found = [package["id"] for package in packages if package["status"] == "Approved"]
+    if not found:
+        raise CommandError(f"nothing of request {request_id} is approved and unpublished")
+    return found
+
+
+def _queued(client: Client, package_id: int) -> Json:
+    """As a batch's answer is, of one package."""
+    try:
+        client.post(f"{DECIDE}/publish/{package_id}", {})
+    except CommandError as error:
+        if error.exit_code != FAILED:
+            raise
+        return {"package_ids": [], "failed_packages": [{"id": package_id, "error": str(error)}]}
+    return {"package_ids": [package_id], "failed_packages": []}
+
+
 def _waiting(client: Client, request_id: int | None) -> Iterator[Json]:
     of = f"&request_id={request_id}" if request_id is not None else ""
     return _pages(client, f"{DECIDE}/validated?limit=200{of}", "packages", "after")
@@ -203,7 +233,7 @@ def _say(answers: Sequence[Json], verb: str, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"package_ids": done, "failed_packages": failed}))
     else:
-        click.echo(f"{len(done)} packages {verb}")
+        click.echo(f"{count(len(done), 'package')} {verb}")
         for one in failed:
             click.echo(f"{one['id']}: {plain(one['error'], limit=500)}", err=True)
     return FAILED if failed else OK

@@ -23,12 +23,16 @@ def verdict_table(packages: Iterable[Json]) -> Table:
             plain(package["name"]),
             plain(package["version"]),
             plain(package["status"]),
-            plain(f"{package['license_identifier'] or 'none'} ({package['license_status']})"),
+            plain(f"{package['license_identifier'] or 'none'} ({_tier(package)})"),
             str(score) if score is not None else plain(package["scan_result"] or "not scanned"),
             _findings(package),
             (package["verdict_digest"] or "none")[:12],
         )
     return table
+
+
+def _tier(package: Json) -> str:
+    return package["license_status"] or "in no tier"
 
 
 def _findings(package: Json) -> str:

@@ -69,13 +69,16 @@ def test_an_approver_looks_decides_and_takes_back(
     assert status(house, ids["left"]) == "Pending Approval"
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     code, shown, _ = run("approve", ids["left"], "--reason", "looked at it")
-    assert (code, "1 packages approved" in shown) == (0, True)
+    assert (code, "1 package approved" in shown) == (0, True)
     code, shown, _ = run("approve", ids["left"], ids["right"], "--yes", "--json")
     assert (code, json.loads(shown)["package_ids"]) == (1, [ids["right"]])
 
     code, _, error = run("reject", ids["left"], ids["up"], "--reason", "no")
     assert (code, f"{ids['left']}: It does not wait" in error) == (1, True)
-    assert run("publish", ids["left"])[0] == 0
+    code, shown, error = run("publish", ids["left"], ids["up"])
+    assert (code, shown) == (1, "1 package queued for publishing\n")
+    assert f"{ids['up']}: " in error
+    assert run("publish", "--request", request_id)[0] == 0
     code, shown, _ = run("recall", ids["right"], "--reason", "a backdoor")
     assert (code, shown) == (0, f"Package {ids['right']} waits for approval again.\n")
     code, shown, _ = run("where-used", "pkg:npm/left")
@@ -84,7 +87,7 @@ def test_an_approver_looks_decides_and_takes_back(
     assert (code, shown) == (0, "down <2 is denied: 1 packages refused, 0 recalled.\n")
     code, _, error = run("deny", "pkg:npm/down@banana", "--reason", "CVE-1")
     assert (code, error.count("\n")) == (1, 1)
-    assert run("approve", "--request", request_id, "--yes")[1] == "1 packages approved\n"
+    assert run("approve", "--request", request_id, "--yes")[1] == "1 package approved\n"
     assert run("approve", "--request", request_id, "--yes")[0] == 1
     assert run("approve", "--yes")[0] == 2
     found = [status(house, ids[name]) for name in ("left", "right", "up", "down")]
