@@ -19,11 +19,16 @@ from workers.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 EVERY: Final = 2.0  # seconds
+QUIET: Final = 15
+"""After so many looks in a row that found nothing held, the next one is after twice that time: less
+than a lease, so that none that was taken meanwhile has run out long before."""
 SHARE: Final = 20  # at most one twentieth of the time
 
 
 class Reaper(threading.Thread):
     """Reaps each served queue in which something stalled; looks every two seconds, jittered.
+
+    And half as often once nothing has been held for a while.
 
     The same look says in which queues there are suspects: ``attend`` is told their names.
 
@@ -59,13 +64,15 @@ class Reaper(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        pause = EVERY
+        pause, quiet = EVERY, 0
         while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
             began = time.monotonic()
-            self._reap_all()
-            pause = max(EVERY, SHARE * (time.monotonic() - began))
+            quiet = 0 if self._reap_all() else quiet + 1
+            usual = EVERY if quiet < QUIET else EVERY * 2
+            pause = max(usual, SHARE * (time.monotonic() - began))
 
-    def _reap_all(self) -> None:
+    def _reap_all(self) -> bool:
+        """Whether anything is held, or waits to be run alone."""
         looked = self._look()
         if looked.suspects:
             self._attend(looked.suspects)
@@ -76,6 +83,7 @@ class Reaper(threading.Thread):
                 self._reap(pipeline)
             except SQLAlchemyError as error:
                 log.warning("reap.failed", queue=pipeline.queue.name, error=type(error).__name__)
+        return bool(looked.held or looked.suspects)
 
     def _look(self) -> Looked:
         """All are to be reaped where one of them, locked for long perhaps, spoils the look."""
@@ -85,7 +93,8 @@ class Reaper(threading.Thread):
             )
         except SQLAlchemyError as error:
             log.warning("reap.unseen", error=type(error).__name__)
-            return Looked({queue.name for queue in self._horizons}, set())
+            every = {queue.name for queue in self._horizons}
+            return Looked(every, set(), every)
 
     def _reap(self, pipeline: Pipeline) -> None:
         horizons = self._horizons[pipeline.queue]

@@ -27,10 +27,11 @@ class Reaped:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Names of the queues in which there is something ``stalled``, and those with ``suspects``."""
+    """Names of the queues in which there is something ``stalled``, ``suspects``, or ``held``."""
 
     stalled: set[str]
     suspects: set[str]
+    held: set[str]
 
 
 def look(
@@ -54,8 +55,10 @@ def look(
         params[f"horizons{n}_status"] = list(longest)
         params[f"horizons{n}_longest"] = list(longest.values())
     found = session.execute(sql.look(tuple(horizons), tuple(served)), params).all()
-    stalled = {queue for what, queue in found if what == sql.STALLED}
-    return Looked(stalled, {queue for what, queue in found if what != sql.STALLED})
+    names: dict[int, set[str]] = {sql.STALLED: set(), sql.SUSPECT: set(), sql.HELD: set()}
+    for what, queue in found:
+        names[what].add(queue)
+    return Looked(names[sql.STALLED], names[sql.SUSPECT], names[sql.HELD])
 
 
 def reap(

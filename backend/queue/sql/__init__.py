@@ -31,11 +31,13 @@ from backend.queue.sql.holding import (
     progress,
     still_mine,
 )
-from backend.queue.sql.looking import STALLED, look, some_suspects
+from backend.queue.sql.looking import HELD, STALLED, SUSPECT, look, some_suspects
 from backend.queue.sql.turning import turn
 
 __all__ = [
+    "HELD",
     "STALLED",
+    "SUSPECT",
     "Columns",
     "adopt",
     "assign",

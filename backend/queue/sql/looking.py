@@ -11,11 +11,13 @@ from sqlalchemy import CompoundSelect, Integer, String, literal, select, union_a
 from sqlalchemy.sql.selectable import Select
 
 from backend.queue.lifecycle import Queue
+from backend.queue.sql.blocks import one_of
 from backend.queue.sql.claiming import suspects
 from backend.queue.sql.ending import stalled
 
 STALLED: Final = 0
 SUSPECT: Final = 1
+HELD: Final = 2
 
 Found = tuple[int, str]
 """What there is, and the name of the queue."""
@@ -25,10 +27,12 @@ Found = tuple[int, str]
 def look(reaped: tuple[Queue, ...], served: tuple[Queue, ...]) -> CompoundSelect[*Found]:
     """``STALLED`` for each queue in which a reap would find a row, ``SUSPECT`` where one is ready.
 
+    And ``HELD`` for each in which anything is held.
+
     Parameters as for those, but ``horizons0_*`` for the first of ``reaped``, ``horizons1_*`` for
     the next; ``partitions0`` for the first of ``served``, and so on.
     """
-    return union_all(*_stalled(reaped), *_suspects(served))
+    return union_all(*_stalled(reaped), *_suspects(served), *_held(reaped))
 
 
 @cache
@@ -45,6 +49,12 @@ def _stalled(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
 def _suspects(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
     for n, queue in enumerate(queues):
         yield _found(SUSPECT, queue, suspects(queue, f"partitions{n}"))
+
+
+def _held(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
+    for queue in queues:
+        rows = queue.rows.alias("q")
+        yield _found(HELD, queue, select(rows.c.id).where(one_of(rows.c.status, queue.held)))
 
 
 def _found(what: int, queue: Queue, rows: Select[*tuple[object, ...]]) -> Select[*Found]:
