@@ -4,6 +4,7 @@ import threading
 import time
 from collections import ChainMap
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 from backend.audit.signing import Signer
 from backend.db import make_sessions
 from backend.queue import fleet, leases
+from backend.queue.duty import Duty
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Pipeline
@@ -23,6 +25,7 @@ from backend.queue.wake import Listener, Notifier
 from backend.queue.writes import Writes
 from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
+from workers.duties import OnDuty
 from workers.executor import Executor
 from workers.heartbeat import Heartbeat
 from workers.held import Held
@@ -39,6 +42,8 @@ __all__ = ["Assignment", "Daemon", "Policy", "worker_name"]
 
 log = structlog.get_logger(__name__)
 
+DUTY = timedelta(minutes=1)
+"""A worker that is frozen in the middle of a duty keeps its locks so long at most."""
 LAST_WORDS = 2.0  # seconds past the grace period for a process that releases its row
 
 
@@ -60,6 +65,7 @@ class Daemon:
         alone: Sequence[str] = (),
         beat_engine: Engine | None = None,
         signer: Signer | None = None,
+        duties: Sequence[Duty] = (),
     ) -> None:
         """The worker of ``assignments``.
 
@@ -73,6 +79,7 @@ class Daemon:
             beat_engine: for heartbeats alone. Steps that wait for a lock may have every
                 connection of ``engine``.
             signer: of the audit log's seals.
+            duties: what is done by the clock besides.
         """
         self.name = worker_name(name)
         self._policy = policy
@@ -106,6 +113,11 @@ class Daemon:
         )  # fmt: skip
         self._retention = Retention(transactions=self._transactions, keep=policy.retention)
         self._sealer = Sealer(transactions=self._transactions, signer=signer)
+        sessions, statements = make_sessions(engine, limit=DUTY), self._writes.statements
+        self._duties = [
+            OnDuty(duty, sessions=sessions, statements=statements, became_ready=self._became_ready)
+            for duty in duties
+        ]
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
         self._observe(pipelines)
 
@@ -153,6 +165,8 @@ class Daemon:
         self._reaper.start()
         self._retention.start()
         self._sealer.start()
+        for duty in self._duties:
+            duty.start()
         self._suspects.start()
         for producer in self._producers:
             producer.start()
@@ -191,6 +205,8 @@ class Daemon:
         self._reaper.stop()
         self._retention.stop()
         self._sealer.stop()
+        for duty in self._duties:
+            duty.stop()
         self._suspects.stop()
         for producer in self._producers:
             producer.drain()

@@ -19,6 +19,7 @@ from backend.audit.signing import signer
 from backend.db import make_engine
 from backend.migrations.run import current, head
 from backend.queue import confinement
+from backend.queue.duty import Duty
 from backend.queue.pipeline import Pipeline
 from backend.settings import Settings, SettingsError, psycopg2_url
 from backend.workloads import discover, parts, queues
@@ -56,6 +57,11 @@ def served(settings: Settings) -> list[Assignment]:
             f" known: {', '.join(sorted(known))}"
         )
     return [a for p in pipelines if (a := _assignment(p, workloads[p.queue.name], words))]
+
+
+def duties(settings: Settings) -> list[Duty]:
+    """Those of every workload: they are cheap, and any worker may be the last one alive."""
+    return [d for p in parts("pipeline") if hasattr(p, "duties") for d in p.duties(settings)]
 
 
 def _assignment(pipeline: Pipeline, workload: str, words: Sequence[str]) -> Assignment | None:
@@ -131,7 +137,7 @@ def run(settings: Settings) -> int:
     beating = make_engine(url, pool_size=1, application_name=f"{name}-beat")
     daemon = Daemon(
         engine, listening, assignments, policy_of(settings), name=name, alone=ALONE,
-        beat_engine=beating, signer=sealing,
+        beat_engine=beating, signer=sealing, duties=duties(settings),
     )  # fmt: skip
     try:
         with health.watched(daemon, settings):

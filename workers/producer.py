@@ -162,7 +162,12 @@ class Producer(threading.Thread):
             queue=self.queue, worker=self._worker, limit=room, ttl=self._ttl, token=uuid4(),
             lanes=seen.lanes, marks=Marks() if from_front else self._marks,
         )  # fmt: skip
-        result = self._turns.take(ended, request, fallback=self._marks, sending=self._crew.start)
+        if ended or seen.lanes:
+            result = self._turns.take(
+                ended, request, fallback=self._marks, sending=self._crew.start
+            )
+        else:  # of a fair queue, in which nothing waits
+            result = Result([], seen.at, [])
         if from_front:
             self._marks.replace(request.marks)
             self._front.looked(seen.lanes, began=began, took=result.took)
