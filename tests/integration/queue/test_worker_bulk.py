@@ -57,7 +57,7 @@ def run(sessions: Sessions, children: Children) -> Callable[..., Ended | None]:
             isolation=Isolation.PROCESS,
             result=Left,
             bulk=bulk,
-            save=lambda _session, _lease, _result: None,
+            save=nothing,
         )
         held = Held()
         held.add([lease])
@@ -75,6 +75,10 @@ def copied(session: Session, lease: Lease, left: Left, *, folder: Path) -> None:
     session.execute(
         text("INSERT INTO left_behind VALUES (:row_id, :said)"), {"row_id": lease.id, "said": said}
     )
+
+
+def nothing(_session: Session, _lease: Lease, _left: Left) -> None:
+    """What is stored is in bulk."""
 
 
 def stored(sessions: Sessions) -> list[tuple[int, str]]:
@@ -153,6 +157,6 @@ def test_what_cannot_be_stored_ends_the_attempt_and_leaves_nothing(
 
 def test_a_step_that_stores_in_bulk_runs_in_a_process_and_saves() -> None:
     with pytest.raises(ValueError, match="scratch"):
-        Step("inspect", leave, bulk=copied, save=copied)
+        Step("inspect", leave, bulk=copied, save=nothing)
     with pytest.raises(ValueError, match="save"):
         Step("inspect", leave, isolation=Isolation.PROCESS, result=Left, bulk=copied)

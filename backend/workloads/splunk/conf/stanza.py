@@ -1,8 +1,15 @@
 """What one conf file says: its stanzas, and what was strange about it."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
-DEFAULT = "default"
+DEFAULT: Final = "default"
+MOST_WARNINGS: Final = 1000
+"""Kept of one file: a hostile one could have a million."""
+
+
+class TooMuch(ValueError):
+    """The file is made to fill the memory; one line that says with what. No ordinary file is."""
 
 
 @dataclass(slots=True)
@@ -15,6 +22,7 @@ class Stanza:
         settings: key → value; of a key that comes again, the last value.
         lines: key → the line on which that value begins.
         history: of keys that come again: (line, value) of each time before the last.
+        order: of its first header among the file's names, counted from 0.
     """
 
     name: str
@@ -22,6 +30,7 @@ class Stanza:
     settings: dict[str, str] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     history: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,26 @@ class Warned:
     code: str
     message: str
     line: int | None = None
+
+
+class Warnings:
+    """The first thousand of one file, and the number of all the others."""
+
+    def __init__(self) -> None:
+        self._kept: list[Warned] = []
+        self._more = 0
+
+    def add(self, code: str, message: str, line: int | None = None) -> None:
+        if len(self._kept) < MOST_WARNINGS:
+            self._kept.append(Warned(code, message, line))
+        else:
+            self._more += 1
+
+    def all(self) -> list[Warned]:
+        """In the order in which they were noticed."""
+        if not self._more:
+            return self._kept
+        return [*self._kept, Warned("more-warnings", f"{self._more} more were not kept")]
 
 
 @dataclass(slots=True)
