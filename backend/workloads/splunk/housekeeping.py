@@ -1,0 +1,158 @@
+"""Ends uploads that died, and deletes the bytes of archives that nobody needs any more.
+
+Any number of workers may do it at the same time, and die in the middle of it: bytes go before the
+word that they are there, so that only bytes without a run can be left over, and those are found by
+:func:`sweep`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+
+from backend.autocommit import Autocommit, Statement
+from backend.db import Sessions
+from backend.queue.duty import Duty
+from backend.settings import Settings
+from backend.storage.blobs import Blobs
+from backend.storage.configured import blobs_of
+from backend.workloads.splunk.keys import folder_of, master_key
+from backend.workloads.splunk.uploading import AT_MOST
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 100
+"""Runs in one statement; the next turn takes more."""
+
+ORPHANED: Final = timedelta(days=1)
+"""Bytes without a run are younger than this only while somebody still brings them."""
+
+_GIVE_UP: Final = Statement(f"""
+UPDATE ingestion_runs SET status = 'failed', failure = 'timeout', failed_from = 'stored',
+  error = 'The upload died: its bytes did not arrive within {AT_MOST.seconds // 60} minutes.',
+  completed_at = now(), updated_at = now()
+WHERE id = ANY (ARRAY(
+  SELECT id FROM ingestion_runs
+  WHERE status = 'pending' AND created_at < now() - %(at_most)s::interval
+  ORDER BY id LIMIT {AT_ONCE} FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING id
+""")  # noqa: S608 - constants of this module
+
+# A run that failed in its upload has no stored_at, and one that waits or is parsed keeps its bytes.
+_NEEDLESS: Final = """
+blob_key IS NOT NULL AND status IN ('complete', 'failed')
+AND (stored_at IS NULL OR stored_at < now() - %(retention)s::interval)
+"""
+_FIND: Final = Statement(f"""
+SELECT id, blob_key FROM ingestion_runs WHERE {_NEEDLESS} ORDER BY id LIMIT {AT_ONCE}
+""")  # noqa: S608 - constants of this module
+_FORGET: Final = Statement("""
+UPDATE ingestion_runs SET blob_key = NULL, data_key = NULL,
+  pruned_at = CASE WHEN stored_at IS NOT NULL THEN now() END, updated_at = now()
+WHERE id = ANY (ARRAY(
+  SELECT id FROM ingestion_runs WHERE blob_key = ANY (%(keys)s::text[])
+  ORDER BY id FOR NO KEY UPDATE))
+RETURNING id
+""")
+_ORPHANS: Final = Statement("""
+SELECT key FROM unnest(%(keys)s::text[]) AS key
+WHERE NOT EXISTS (SELECT FROM ingestion_runs WHERE blob_key = key)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """``died``: uploads that were given up; ``deleted``: archives whose bytes are gone now."""
+
+    died: int
+    deleted: int
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be more to do at once."""
+        return AT_ONCE in (self.died, self.deleted)
+
+
+def duties(settings: Settings) -> list[Duty]:
+    """Both, by the clock; none for a worker without SPLUNK_KEY, whose store may be another one."""
+    if settings.splunk_key is None:
+        return []
+    blobs, folder = blobs_of(settings), folder_of(master_key(settings))
+
+    def tidy(_sessions: Sessions, statements: Autocommit) -> tuple[str, ...]:
+        more = True
+        while more:
+            done = keep(statements, blobs, retention=settings.splunk_archive_retention)
+            more = done.more
+            if done.died or done.deleted:
+                log.info("splunk.tidied", died=done.died, deleted=done.deleted)
+        return ()
+
+    def look_for_orphans(_sessions: Sessions, statements: Autocommit) -> tuple[str, ...]:
+        if removed := sweep(statements, blobs, folder):
+            log.info("splunk.swept", removed=removed)
+        return ()
+
+    return [
+        Duty(name="splunk archives", every=timedelta(minutes=1), run=tidy),
+        Duty(name="splunk orphans", every=timedelta(hours=1), run=look_for_orphans),
+    ]
+
+
+def keep(statements: Autocommit, blobs: Blobs, *, retention: timedelta) -> Tidied:
+    """One turn, of a few statements.
+
+    Args:
+        statements: each is a transaction by itself.
+        blobs: where the archives lie.
+        retention: how long after its upload an archive is kept, once it is parsed or has failed.
+
+    Raises:
+        StorageUnavailable: some bytes could not be deleted; their runs still name them.
+        DBAPIError: the database failed.
+    """
+    died = statements.rows(_GIVE_UP, {"at_most": AT_MOST})
+    needless = statements.rows(_FIND, {"retention": retention})
+    deleted: list[str] = []
+    try:
+        for run in needless:
+            blobs.delete(run.blob_key)
+            deleted.append(run.blob_key)
+    finally:
+        if deleted:
+            statements.rows(_FORGET, {"keys": deleted})
+    return Tidied(died=len(died), deleted=len(deleted))
+
+
+def sweep(statements: Autocommit, blobs: Blobs, folder: str) -> int:
+    """Delete bytes that no run names; lists the whole folder.
+
+    Such are left where a run was deleted, or came back older from a backup.
+
+    Args:
+        statements: each is a transaction by itself.
+        blobs: where the archives lie.
+        folder: this house's, see :func:`backend.workloads.splunk.keys.folder_of`.
+
+    Returns:
+        How many blobs and unfinished ones were deleted.
+
+    Raises:
+        StorageUnavailable, DBAPIError: it stopped in the middle.
+    """
+    horizon = datetime.now(UTC) - ORPHANED
+    old = (kept.key for kept in blobs.keys(folder) if kept.since < horizon)
+    removed = 0
+    for keys in _batches(old):
+        for orphan in statements.rows(_ORPHANS, {"keys": keys}):
+            blobs.delete(orphan.key)
+            removed += 1
+    return removed + blobs.sweep(folder, 2 * AT_MOST)
+
+
+def _batches(keys: Iterator[str]) -> Iterator[Sequence[Any]]:
+    while batch := list(islice(keys, AT_ONCE)):
+        yield batch

@@ -1,0 +1,174 @@
+"""What index-time transforms may make of an event's index, source type, queue and routing.
+
+Source: props.conf.spec, ``TRANSFORMS-<class>`` and ``RULESET-<class>``; transforms.conf.spec,
+``REGEX``, ``FORMAT``, ``SOURCE_KEY``, ``DEST_KEY``, ``DEFAULT_VALUE`` and "KEYS". An event's text
+is not here: what hangs on it is told as a condition, and nothing is guessed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from backend.workloads.splunk.matching.automaton import Work
+from backend.workloads.splunk.matching.clients import comma_separated
+from backend.workloads.splunk.matching.expressions import REGEX
+from backend.workloads.splunk.matching.patterns import Pattern
+from backend.workloads.splunk.matching.props import Event
+from backend.workloads.splunk.matching.syntax import Unreadable
+from backend.workloads.splunk.resolution.effective import Resolved, Settings
+
+INDEX: Final = "_MetaData:Index"
+SOURCETYPE: Final = "MetaData:Sourcetype"
+QUEUE: Final = "queue"
+TCP: Final = "_TCP_ROUTING"
+SYSLOG: Final = "_SYSLOG_ROUTING"
+
+PREFIXES: Final = {
+    SOURCETYPE: "sourcetype::",
+    "MetaData:Source": "source::",
+    "MetaData:Host": "host::",
+}
+"""What a value of these keys begins with, where it is read and where it is written."""
+
+CLASSES: Final = ("TRANSFORMS-", "RULESET-")
+"""In the order in which they are applied."""
+
+ANY_TEXT: Final = frozenset({"", ".", ".*", ".+", "(.)", "(.*)", "(.+)", "^", "(?s).", "(?s).*"})
+NOT_MODELLED: Final = ("INGEST_EVAL", "STOP_PROCESSING_IF")
+
+_CAPTURE = re.compile(r"\$[0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a key may end as.
+
+    Attributes:
+        value: None where it is taken from the event's text, or nobody here can know it.
+        when: the condition in words; None where it holds for each event.
+        settings: what says so, the nearest first.
+    """
+
+    value: str | None
+    when: str | None = None
+    settings: tuple[Resolved, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One that is applied. ``matches``: None where it hangs on the event's text."""
+
+    name: str
+    named_by: Resolved
+    settings: Settings
+    matches: bool | None
+
+    def text(self, key: str) -> str:
+        return self.settings[key].value if key in self.settings else ""
+
+    @property
+    def said(self) -> tuple[Resolved, ...]:
+        keys = ("DEST_KEY", "FORMAT", "REGEX", "SOURCE_KEY")
+        return (*(self.settings[key] for key in keys if key in self.settings), self.named_by)
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """An event's keys on their way through the transforms.
+
+    Attributes:
+        keys: what each key may be, the likeliest last word last.
+        transforms: those that were applied, in their order.
+    """
+
+    event: Event
+    keys: dict[str, list[Outcome]]
+    transforms: list[Transform] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def run(self, props: Settings, transforms: Mapping[str, Settings], work: Work) -> None:
+        """Apply all that ``props`` names, in ASCII order of the classes.
+
+        Raises:
+            Unsupported: code ``too-complex``.
+        """
+        for setting, name in _named(props):
+            if name not in transforms:
+                self.notes.append(f"{setting.key} names {name}, which transforms.conf has not.")
+                continue
+            settings = transforms[name]
+            transform = Transform(name, setting, settings, self._matches(settings, work))
+            self.transforms.append(transform)
+            self._apply(transform)
+
+    def _apply(self, transform: Transform) -> None:
+        unmodelled = [key for key in NOT_MODELLED if transform.text(key)]
+        if unmodelled:
+            words = " and ".join(unmodelled)
+            self.notes.append(f"{words} of {transform.name} are not evaluated.")
+        if "INGEST_EVAL" in unmodelled:
+            return  # it takes the place of what else the transform says
+        if transform.text("CLONE_SOURCETYPE"):
+            clone = transform.text("CLONE_SOURCETYPE")
+            self.notes.append(f"{transform.name} makes a second event of source type {clone}.")
+            return
+        key = transform.text("DEST_KEY")
+        if key in self.keys:
+            self.keys[key] = [*self._kept(transform, key), *_written(transform, key)]
+
+    def _kept(self, transform: Transform, key: str) -> list[Outcome]:
+        """What the key was before, where it may stay so."""
+        replaced = transform.matches or transform.text("DEFAULT_VALUE")
+        return [] if replaced else self.keys[key]
+
+    def _matches(self, settings: Settings, work: Work) -> bool | None:
+        regex = settings["REGEX"].value if "REGEX" in settings else ""
+        if regex in ANY_TEXT:
+            return True
+        subject = self._subject(settings)
+        if subject is None:
+            return None
+        try:
+            return Pattern(regex, REGEX, work, anywhere=True).matches(subject)
+        except Unreadable:
+            return None
+
+    def _subject(self, settings: Settings) -> str | None:
+        """What the expression is held against; None where it is not known."""
+        key = settings["SOURCE_KEY"].value if "SOURCE_KEY" in settings else "_raw"
+        known = {
+            "MetaData:Source": self.event.source,
+            "MetaData:Host": self.event.host,
+        }.get(key)
+        outcomes = self.keys.get(key)
+        if outcomes is not None:
+            known = outcomes[0].value if len(outcomes) == 1 else None
+        return None if known is None else PREFIXES.get(key, "") + known
+
+
+def _named(props: Settings) -> Iterator[tuple[Resolved, str]]:
+    for word in CLASSES:
+        for key in sorted(key for key in props if key.startswith(word)):
+            for name in comma_separated(props[key].value):
+                yield props[key], name
+
+
+def _written(transform: Transform, key: str) -> Iterator[Outcome]:
+    if transform.matches is not False:
+        condition = None if transform.matches else _condition(transform)
+        yield Outcome(_value(transform.text("FORMAT"), key), condition, transform.said)
+    default = transform.text("DEFAULT_VALUE")
+    if default and not transform.matches:
+        condition = None if transform.matches is False else f"not: {_condition(transform)}"
+        said = (transform.settings["DEFAULT_VALUE"], *transform.said)
+        yield Outcome(_value(default, key), condition, said)
+
+
+def _value(text: str, key: str) -> str | None:
+    return None if _CAPTURE.search(text) else text.removeprefix(PREFIXES.get(key, ""))
+
+
+def _condition(transform: Transform) -> str:
+    subject = transform.text("SOURCE_KEY") or "_raw"
+    return f"{subject} matches {transform.text('REGEX')}"
