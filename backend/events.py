@@ -16,8 +16,15 @@ REQUEST_FINISHED: Final = "request.finished"
 APPROVAL_NEEDED: Final = "approval.needed"
 PACKAGE_REJECTED: Final = "package.rejected"
 ADVISORY_HIT: Final = "advisory.hit"
+RUN_COMPLETED: Final = "run.completed"
 
-KINDS: Final = (REQUEST_FINISHED, APPROVAL_NEEDED, PACKAGE_REJECTED, ADVISORY_HIT)
+KINDS: Final = (
+    REQUEST_FINISHED,
+    APPROVAL_NEEDED,
+    PACKAGE_REJECTED,
+    ADVISORY_HIT,
+    RUN_COMPLETED,
+)
 """What a webhook may ask for."""
 
 PING: Final = "ping"

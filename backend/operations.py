@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, wraps
 from http import HTTPStatus
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from flask import Response, current_app, g, request
 from pydantic import BaseModel, InstanceOf, ValidationError, WithJsonSchema
@@ -33,6 +33,7 @@ from backend.settings import Settings
 
 JSON_LIMIT = 1024 * 1024  # bytes; a body is a command, documents come as files
 JSON = "application/json"
+M = TypeVar("M", bound=BaseModel)
 _NOT_AN_OBJECT = "Input should be a JSON object"
 
 UploadedFile = Annotated[
@@ -57,6 +58,7 @@ def operation(
     status: HTTPStatus = HTTPStatus.OK,
     problems: Iterable[type[Problem]] = (),
     media_type: str | None = None,
+    streams: type[BaseModel] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
     """Make a function a view.
 
@@ -64,13 +66,14 @@ def operation(
         status: of a success; 204 where the function returns None.
         problems: what it may raise, beyond what its arguments and its role imply.
         media_type: where it returns a response of its own.
+        streams: the form that it reads itself, while that arrives.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Response]:
         hints = get_type_hints(function)
         answers = hints.pop("return")
         declared = Operation(
-            reads=hints,
+            reads={**hints, "form": streams} if streams else hints,
             answers=_model_in(answers),
             status=HTTPStatus.NO_CONTENT if answers is types.NoneType else status,
             problems=tuple(problems),
@@ -119,7 +122,15 @@ def _response(answer: Any, declared: Operation) -> Response:
 
 
 def _read(source: str, model: type[BaseModel], path: Mapping[str, str]) -> BaseModel:
-    raw = _raw(source, model, path)
+    return validated(source, model, _raw(source, model, path))
+
+
+def validated(source: str, model: type[M], raw: Any) -> M:
+    """What was read, as its model.
+
+    Raises:
+        Malformed: code ``invalid``; names each wrong place below ``source``.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -1,13 +1,24 @@
 """What the environment says. Read once, at a process's start, and passed down from there."""
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
 
@@ -82,6 +93,8 @@ class Settings(BaseSettings):
     trivy_url: str | None = Field(None, alias="TRIVY_URL")
     trivy_timeout: Seconds = Field(seconds(300), alias="TRIVY_TIMEOUT")
     trivy_max_retries: int = Field(3, alias="TRIVY_MAX_RETRIES", ge=0, le=20)
+    guarddog_binary: str | None = Field(None, alias="GUARDDOG_BINARY")
+    guarddog_timeout: Seconds = Field(seconds(60), alias="GUARDDOG_TIMEOUT")
 
     # Webhooks
     webhook_key: SecretStr | None = Field(None, alias="WEBHOOK_KEY", min_length=32)
@@ -90,6 +103,20 @@ class Settings(BaseSettings):
     )
     webhook_ca_file: Path | None = Field(None, alias="WEBHOOK_CA_FILE")
     webhook_timeout: Seconds = Field(seconds(10), alias="WEBHOOK_TIMEOUT")
+
+    # Storage
+    storage_backend: Literal["local", "s3"] = Field("local", alias="STORAGE_BACKEND")
+    storage_dir: Path = Field(Path(".lockkeeper/storage"), alias="STORAGE_DIR")
+    s3_bucket: str | None = Field(None, alias="S3_BUCKET")
+    s3_endpoint_url: str | None = Field(None, alias="S3_ENDPOINT_URL", pattern="^https?://")
+    s3_region: str | None = Field(None, alias="S3_REGION")
+
+    # Splunk
+    splunk_key: SecretStr | None = Field(None, alias="SPLUNK_KEY", min_length=32)
+    splunk_max_upload_bytes: int = Field(
+        512 * 1024 * 1024, alias="SPLUNK_MAX_UPLOAD_BYTES", ge=1024
+    )
+    splunk_archive_retention: Seconds = Field(seconds(30 * 86400), alias="SPLUNK_ARCHIVE_RETENTION")
 
     # Worker
     worker_type: str = Field("all", alias="WORKER_TYPE")
@@ -130,8 +157,9 @@ class Settings(BaseSettings):
 
     @field_validator(
         "access_token_ttl", "refresh_token_ttl", "download_timeout", "vetting_max_age",
-        "advisory_max_age", "trivy_timeout", "worker_sleep_interval", "worker_stall_timeout",
-        "webhook_timeout", "worker_grace_period", "lease_ttl", "attempts_retention", mode="before",
+        "advisory_max_age", "trivy_timeout", "guarddog_timeout", "worker_sleep_interval",
+        "worker_stall_timeout", "webhook_timeout", "worker_grace_period", "lease_ttl",
+        "attempts_retention", "splunk_archive_retention", mode="before",
     )  # fmt: skip
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:
@@ -140,6 +168,14 @@ class Settings(BaseSettings):
             if isinstance(value, str | int | float)
             else value
         )
+
+    @model_validator(mode="after")
+    def _storage_is_whole(self) -> Self:
+        if self.storage_backend == "s3" and self.s3_bucket is None:
+            raise ValueError("S3_BUCKET: STORAGE_BACKEND=s3 needs it")
+        if self.storage_backend == "s3" and find_spec("boto3") is None:
+            raise ValueError("STORAGE_BACKEND: s3 needs boto3: install lockkeeper[s3]")
+        return self
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
@@ -151,10 +187,7 @@ class Settings(BaseSettings):
         try:
             return cls(**overrides)
         except ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-                for item in error.errors()
-            )
+            wrong = "; ".join(map(_shown, error.errors()))
             raise SettingsError(f"wrong setting: {wrong}") from None
 
     def require_database_url(self) -> str:
@@ -164,6 +197,12 @@ class Settings(BaseSettings):
                 "DATABASE_URL is not set: give postgresql://user:password@host/name"
             )
         return psycopg2_url(self.database_url.get_secret_value())
+
+
+def _shown(error: "ErrorDetails") -> str:
+    """What several settings have wrong together names them itself."""
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else error["msg"].removeprefix("Value error, ")
 
 
 def psycopg2_url(url: str) -> str:

@@ -10,9 +10,8 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,8 @@ from urllib.parse import quote
 
 import pytest
 import urllib3
+
+from tests.integration.queue.ledger import eventually
 
 INSTALL = Path(__file__).parent / "verdaccio-install"
 INSTALL_SECONDS = 90
@@ -191,14 +192,11 @@ def running(folder: Path, port: int | None = None) -> Iterator[Verdaccio]:
 
 
 def _wait(registry: Verdaccio) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            if urllib3.request("GET", f"{registry.url}/-/ping", retries=False).status == 200:
-                return
-        except urllib3.exceptions.HTTPError:
-            pass
+    def answers() -> bool:
         said = (registry.folder / "log").read_text()[-2000:]
         assert registry.process.poll() is None, f"verdaccio ended: {said}"
-        assert time.monotonic() < deadline, f"verdaccio did not start: {said}"
-        time.sleep(0.05)
+        with suppress(urllib3.exceptions.HTTPError):
+            return urllib3.request("GET", f"{registry.url}/-/ping", retries=False).status == 200
+        return False
+
+    eventually(answers, within=START_SECONDS)

@@ -24,7 +24,9 @@ from backend.cli import (
     queues,
     requests,
     services,
+    splunk,
     up,
+    waivers,
 )
 from backend.cli.errors import EXIT_CODES, FAILED, OK, CommandError, Stopped
 from backend.cli.words import say
@@ -82,6 +84,8 @@ for command in (
     advisories.advisories,
     audit.audit,
     policy.policy,
+    waivers.waivers,
+    splunk.splunk,
     doctor.doctor,
 ):
     command.epilog = EXIT_CODES

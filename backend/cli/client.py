@@ -11,6 +11,8 @@ from backend.cli.errors import FAILED, UNREACHABLE, WRONG_USAGE, CommandError
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from backend.cli.file_form import FileForm
+
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 ANSWER_TIMEOUT: Final = 60.0  # seconds; a large lock file is stored before the answer
 
@@ -91,6 +93,10 @@ class Client:
         file = {"file": (lockfile.name, content, "application/json")}
         return self._ask("POST", "/api/packages/upload", file=file)
 
+    def submit(self, path: str, form: "FileForm") -> dict[str, Any]:
+        """Send a form with a file of any length."""
+        return self._ask("POST", path, form=form)
+
     def download(self, path: str) -> bytes:
         """A file, as it is."""
         response = self._answered("GET", path)
@@ -115,6 +121,7 @@ class Client:
         *,
         body: Mapping[str, Any] | None = None,
         file: Mapping[str, Any] | None = None,
+        form: "FileForm | None" = None,
     ) -> "BaseHTTPResponse":
         from urllib3.exceptions import HTTPError
 
@@ -125,6 +132,9 @@ class Client:
         if body is not None:
             content["body"] = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
+        if form is not None:
+            content["body"] = iter(form)
+            headers |= form.headers
         try:
             return self._pool.request(
                 method, self.url + path, headers=headers, timeout=self._timeout, redirect=False,

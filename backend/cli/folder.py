@@ -37,6 +37,10 @@ class Folder:
         return self.path / "cache"
 
     @property
+    def storage(self) -> Path:
+        return self.path / "storage"
+
+    @property
     def trivy(self) -> Path:
         return self.path / "trivy"
 
@@ -51,6 +55,10 @@ class Folder:
     def webhook_key(self) -> str:
         """What the secrets of webhooks follow from; made once."""
         return self._secret("webhook-key")
+
+    def splunk_key(self) -> str:
+        """What archives are encrypted by; made once."""
+        return self._secret("splunk-key")
 
     def _secret(self, name: str) -> str:
         file = self.path / name

@@ -109,10 +109,13 @@ def _defaults(settings: "Settings", folder: Folder) -> dict[str, str]:
         said["JWT_SECRET"] = folder.signing_secret()
     if settings.webhook_key is None:
         said["WEBHOOK_KEY"] = folder.webhook_key()
+    if settings.splunk_key is None:
+        said["SPLUNK_KEY"] = folder.splunk_key()
     if settings.audit_signing_key_file is None:
         said["AUDIT_SIGNING_KEY_FILE"] = str(folder.audit_key())
     ours = {
         "PACKAGE_CACHE_DIR": str(folder.cache),
+        "STORAGE_DIR": str(folder.storage),
         "TRIVY_CACHE_DIR": str(folder.trivy),
         "WORKER_GRACE_PERIOD": GRACE,
     }

@@ -5,7 +5,7 @@ rows belong to users with ``owned(session, row_id, user_id)``, which says whethe
 Statements in ``ANNOUNCEMENTS`` emit the events that follow from its rows, see ``backend.events``:
 they are run when ``events_due()`` was called, in a transaction of their own. It may
 have ``api.py`` with ``BLUEPRINTS`` (only the web host imports it) and ``pipeline.py`` with
-``pipelines(settings)`` (only the worker imports it).
+``pipelines(settings)``, and ``duties(settings)`` where it has any (only the worker imports it).
 """
 
 from collections.abc import Iterator

@@ -44,10 +44,19 @@ from backend.workloads.packages.origins import known_hosts
 from backend.workloads.packages.policies.model import LicenceProposal
 from backend.workloads.packages.policy_api import policy_bp
 from backend.workloads.packages.policy_schemas import LicenceProposalsOut
+from backend.workloads.packages.waiver_api import waiver_bp
 
 bp = Blueprint("packages", __name__, url_prefix="/api/packages")
 admin_bp = Blueprint("policy", __name__, url_prefix="/api/admin")
-BLUEPRINTS = (bp, admin_bp, advisories_api.bp, evidence_api.bp, *approval_api.BLUEPRINTS, policy_bp)
+BLUEPRINTS = (
+    bp,
+    admin_bp,
+    advisories_api.bp,
+    evidence_api.bp,
+    *approval_api.BLUEPRINTS,
+    policy_bp,
+    waiver_bp,
+)
 
 UPLOADS = Rate("upload", lambda: settings().upload_rate_per_minute)
 PROGRESS = Reading(service_sql.PROGRESS, schemas.ById)

@@ -133,7 +133,7 @@ def _objection(
         because = f": {row.error}" if row.error else ""
         return "not-pending", f"It does not wait for approval, it is {row.status}{because}."
     if not judged.may:
-        return "four-eyes", "Somebody else must decide about what you requested."
+        return "four-eyes", "Somebody else must decide about what you requested or waived."
     return _unapprovable(row, judged, digests) if digests is not None else None
 
 
@@ -148,6 +148,8 @@ def _unapprovable(
         return "verdict-changed", "Its verdict is not the one that you saw: look at it again."
     if judged.flagged:
         return "advisory-flagged", "An advisory came up meanwhile: have it scanned again."
+    if judged.waiver_ended:
+        return "waiver-ended", "A waiver that its verdict rests on has ended: it is judged again."
     return None
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from backend.identity.schemas import Moment
 from backend.workloads.packages.approval import Decided
 from backend.workloads.packages.denial import Denied, Swept
-from backend.workloads.packages.schemas import FindingOut, Id, Stored, Text
+from backend.workloads.packages.schemas import FindingOut, Id, Stored, Text, WaiverRestedOn
 
 BATCH: Final = 1000  # packages
 
@@ -39,7 +39,10 @@ class ReasonIn(Body):
 
 
 class FailedPackage(Stored):
-    """``code``: not-found, not-pending, four-eyes, denied, verdict-missing, verdict-changed."""
+    """``code``: not-found, not-pending, four-eyes, denied, verdict-missing, verdict-changed.
+
+    Also advisory-flagged and waiver-ended: what the verdict says is not so any more.
+    """
 
     id: int
     code: str
@@ -116,7 +119,9 @@ class Waiting(Stored):
     checked: str
     own: bool
     findings: list[FindingOut]
+    notes: list[str]
     requests: list[AskedBy]
+    waivers: list[WaiverRestedOn]
 
 
 class WaitingOut(BaseModel):

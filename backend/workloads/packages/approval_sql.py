@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from backend.workloads.packages.advisories.flagging import STANDING
 from backend.workloads.packages.denied_versions import DENIALS
 from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
+from backend.workloads.packages.waivers.in_force import RESTS_ON_ENDED
 
 _GIVEN: Final = "id = ANY (CAST(%(ids)s AS bigint[]))"
 _READY: Final = """
@@ -30,7 +31,8 @@ FROM package_status WHERE {_GIVEN} ORDER BY id FOR NO KEY UPDATE
 JUDGED: Final = f"""
 SELECT s.id, p.version, may_approve(s.artifact_id, %(by)s) AS may, {DENIALS} AS denials,
   EXISTS (SELECT FROM advisory_flags g JOIN advisories a ON a.id = g.advisory_id
-    WHERE g.artifact_id = s.artifact_id AND {STANDING}) AS flagged
+    WHERE g.artifact_id = s.artifact_id AND {STANDING}) AS flagged,
+  {RESTS_ON_ENDED} AS waiver_ended
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from backend.storage.durable import make_directory, sync_directory
+
 _SHA512 = re.compile(r"[0-9a-f]{128}")
 _CHUNK = 1024 * 1024
 _STALE = timedelta(days=1)
@@ -62,7 +64,7 @@ class ContentStore:
             ContentUnavailable: the store cannot be written to.
         """
         with _disk_failures():
-            _make_directory(self._incoming)
+            make_directory(self._incoming)
             descriptor, name = tempfile.mkstemp(prefix="part-", dir=self._incoming)
         return ContentWriter(self, descriptor, Path(name))
 
@@ -154,10 +156,10 @@ class ContentWriter:
             os.fchmod(self._file.fileno(), 0o444)
             os.fsync(self._file.fileno())
             self._file.close()
-            _make_directory(target.parent)
+            make_directory(target.parent)
             # Replaces an existing file as well: these bytes are known to be right.
             self._part.rename(target)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
         return self.sha512
 
 
@@ -177,21 +179,3 @@ def _open(path: Path) -> io.FileIO:
         return io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except FileNotFoundError:
         raise ContentMissing(f"no bytes are kept under sha512 {path.name[:16]}…") from None
-
-
-def _make_directory(path: Path) -> None:
-    """Make a directory and those above it, mode 0700 and durable."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    with suppress(FileExistsError):  # another writer was faster
-        path.mkdir(mode=0o700)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,8 +12,9 @@ SHOWN = (
     "osv_path_complete", "osv_api_url", "osv_api_complete", "advisory_max_age", "advisories_url",
     "advisories_ca_file", "advisories_complete", "source_ca_file",
     "trivy_binary", "trivy_cache_dir", "trivy_complete", "trivy_url", "trivy_timeout",
-    "trivy_max_retries", "max_content_length", "cors_origins", "worker_type",
-    "worker_sleep_interval", "worker_max_packages_per_cycle", "worker_stall_timeout",
+    "trivy_max_retries", "guarddog_binary", "guarddog_timeout", "max_content_length",
+    "cors_origins", "worker_type", "worker_sleep_interval", "worker_max_packages_per_cycle",
+    "worker_stall_timeout",
 )  # fmt: skip
 SECRETS = (
     "database_url", "jwt_secret", "source_token", "target_token", "metrics_token", "webhook_key",
@@ -23,6 +24,7 @@ WITHOUT = {
     "source_repository_url": "packages come from the ecosystem's public registry",
     "target_repository_url": "approved packages are not published",
     "trivy_binary": "no scan for secrets in package files",
+    "guarddog_binary": "no rules over package files that tell malicious ones",
 }
 
 

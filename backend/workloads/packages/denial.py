@@ -18,10 +18,11 @@ from backend.problems import Conflict, Forbidden, Malformed, NotFound, Unsupport
 from backend.queue import control
 from backend.workloads.packages import approval_sql as sql
 from backend.workloads.packages.approval import lock, still_decides
-from backend.workloads.packages.denied_versions import denies, valid_range
+from backend.workloads.packages.denied_versions import denies
 from backend.workloads.packages.lifecycle import IN_VETTING, VETTING_QUEUE
 from backend.workloads.packages.lockfile.coordinates import valid_name
 from backend.workloads.packages.model import Artifact, DeniedPackage, Package, PackageStatus
+from backend.workloads.packages.ranges import valid_range
 from backend.workloads.packages.recall import approved, take_back
 
 ECOSYSTEM = "npm"

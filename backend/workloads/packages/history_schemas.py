@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from backend.identity.schemas import Moment
 from backend.workloads.packages.approval_schemas import AskedBy, Purl
-from backend.workloads.packages.schemas import FindingOut, Id, Stored
+from backend.workloads.packages.schemas import FindingOut, Id, Stored, WaiverRestedOn
 
 
 class Attempt(BaseModel):
@@ -118,6 +118,7 @@ class ScanReportOut(ScanStatus):
     findings: list[FindingOut]
     coverage: list[dict[str, Any]] | None
     notes: list[str]
+    waivers: list[WaiverRestedOn]
 
 
 class TriggerOut(BaseModel):

@@ -1,38 +1,36 @@
 """What a scan found of one package, as the case that policy judges."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from backend.workloads.packages.licences import LicenceVerdict
 from backend.workloads.packages.policies.rules import Case
 from backend.workloads.packages.scanning.findings import Finding
 from backend.workloads.packages.scanning.inspection import Inspection
 from backend.workloads.packages.scanning.sources import ScanReport
 from backend.workloads.packages.snapshot import PackageSnapshot
+from backend.workloads.packages.waivers.applying import Waived
 
 
 def case_of(
     package: PackageSnapshot,
     inspection: Inspection,
     report: ScanReport,
-    licence: LicenceVerdict,
-    findings: Sequence[Finding],
+    waived: Waived[Finding],
     *,
     own_registry: bool,
 ) -> Case:
     """One case.
 
     Args:
-        licence: the strictest of all that speak of one.
-        findings: the report's, and what its licences differ in.
+        waived: the strictest licence of all that speak of one; the report's findings, and what
+            its licences differ in; both without what waivers cover.
         own_registry: packages come from a registry of one's own.
     """
     published_at = (package.registry_record or {}).get("published_at")
     return Case(
         name=package.name,
         version=package.version,
-        licence=licence,
-        findings=findings,
+        licence=waived.licence,
+        findings=waived.findings,
         scan_result=report.result,
         integrity=(package.integrity or "none").partition("-")[0],
         install_scripts=_install_scripts(inspection),
@@ -40,6 +38,7 @@ def case_of(
         repairs=report.repairs,
         own_registry=own_registry,
         denial=package.denied,
+        waivers=waived.waivers,
     )
 
 

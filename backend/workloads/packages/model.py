@@ -204,6 +204,8 @@ class PackageStatus(Claimable, Base):
     verdict_digest: Mapped[str | None]
     rulings: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
     verdict_until: Mapped[datetime | None] = mapped_column(Timestamp)
+    waivers: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    """Ids of those that the verdict rests on; None for none."""
     recall: Mapped[str | None] = mapped_column(
         CheckConstraint(
             "recall IS NULL"
@@ -214,6 +216,11 @@ class PackageStatus(Claimable, Base):
     )
 
 
+Index(
+    "ix_package_status_waived",
+    PackageStatus.id,
+    postgresql_where=PackageStatus.waivers.is_not(None),
+)
 Index(
     "ix_package_status_waiting",
     PackageStatus.id,

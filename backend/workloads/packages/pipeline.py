@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from backend.queue.breaker import Breakers
+from backend.queue.duty import Duty
 from backend.queue.pipeline import Isolation, Pipeline, Step
 from backend.settings import Settings, SettingsError
 from backend.workloads.packages import recording
@@ -26,10 +27,12 @@ from backend.workloads.packages.steps.licence import check_licence, with_record
 from backend.workloads.packages.steps.publish import publish
 from backend.workloads.packages.steps.scan import Inspected, scan, with_inspection
 from backend.workloads.packages.tools import VettingTools
+from backend.workloads.packages.waivers import settling
 
 INSPECT_SECONDS = 120
 INSPECT_MEMORY = 1024 * 1024 * 1024  # bytes of address space; a 100 MB tarball needs half of it
 SLACK = timedelta(seconds=60)
+WAIVERS = timedelta(seconds=5)
 
 
 def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipeline]:
@@ -45,6 +48,11 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
     if url is None and PUBLISHING_QUEUE.name in settings.worker_type:
         raise SettingsError(f"WORKER_TYPE={PUBLISHING_QUEUE.name} needs TARGET_REPOSITORY_URL")
     return [vetting(settings, tools), *([publisher(settings, tools, url)] if url else [])]
+
+
+def duties(_settings: Settings) -> list[Duty]:
+    """What a worker does besides: verdicts follow the waivers in force."""
+    return [Duty(name="waivers", every=WAIVERS, run=settling.follow)]
 
 
 def publisher(settings: Settings, tools: VettingTools, url: str) -> Pipeline:
@@ -75,6 +83,7 @@ def vetting(settings: Settings, tools: VettingTools) -> Pipeline:
     """The queue of what was asked for."""
     asking = settings.download_timeout + SLACK
     scanning = settings.trivy_timeout * (settings.trivy_max_retries + 1) + SLACK
+    scanning += settings.guarddog_timeout
     return Pipeline(
         queue=VETTING_QUEUE,
         read=reader(tools.cache),

@@ -98,6 +98,7 @@ def of_scan(result: ScanResult) -> Write:
             "security_score": report.score,
             "scan_result": report.result,
             "verdict_digest": result.verdict_digest,
+            "waivers": list(result.waivers) or None,
             "coverage": json.dumps(coverage),
             "notes": list(report.notes),
             "findings": json.dumps(_lines(report.findings)),

@@ -21,7 +21,11 @@ VERDICT: Final = (
     ("verdict_until", "CAST(:verdict_until AS timestamptz)"),
     ("vetted_at", "now()"),
 )
-LICENSED: Final = (*VERDICT, ("verdict_digest", "NULL"))  # the verdict comes with the scan
+LICENSED: Final = (
+    *VERDICT,
+    ("verdict_digest", "NULL"),  # the verdict comes with the scan
+    ("waivers", "NULL"),
+)
 LICENCE: Final = Statement(f"""
 INSERT INTO artifact_evidence (artifact_id, registry_record, updated_at)
 SELECT artifact_id, CAST(%(record)s AS jsonb), now()
@@ -105,6 +109,7 @@ SCANNED: Final = (
     ("security_score", ":security_score"),
     ("scan_result", ":scan_result"),
     ("verdict_digest", ":verdict_digest"),
+    ("waivers", "CAST(:waivers AS bigint[])"),
     ("advisories_digest", _ADVISORIES),
 )
 # Which advisory records are in use is written only where that changed: an upsert alone would lock

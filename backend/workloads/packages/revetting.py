@@ -24,6 +24,7 @@ from backend.identity import audit
 from backend.identity.roles import Principal
 from backend.queue import control
 from backend.queue.lifecycle import PROCESSING_FAILURES
+from backend.workloads.packages import approval, approval_sql
 from backend.workloads.packages.lifecycle import INSPECT, PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.model import (
     AdvisoryState,
@@ -119,6 +120,27 @@ def vet_again(session: Session, artifacts: Collection[int], *, max_age: timedelt
         *control.reopen(session, VETTING_QUEUE, anew, failures=("policy",)),
         *control.reopen(session, VETTING_QUEUE, judged, step=INSPECT, failures=("policy",)),
     ]
+
+
+def judge_anew(session: Session, ids: Collection[int], *, actor: str) -> list[int]:
+    """Queue what waits for a person, or is approved and was never given to a registry.
+
+    From the stored evidence; the approval of the latter is void, and ``actor`` is who says so in
+    the audit log. Answers the row ids that became ready; all others are left alone.
+    """
+    rows = approval.lock(session, ids)
+    tried = {
+        *session.connection().exec_driver_sql(approval_sql.TRIED, {"ids": sorted(rows)}).scalars()
+    }
+    waiting = [i for i, row in rows.items() if row.status == VETTING_QUEUE.done]
+    void = [
+        i
+        for i, row in rows.items()
+        if row.status == PUBLISHING_QUEUE.ready and not row.recall and i not in tried
+    ]
+    approval_sql.run(session, approval_sql.RETURN, void)
+    audit.record_each(session, actor, "approval.voided", [f"package:{i}" for i in void])
+    return control.reopen(session, VETTING_QUEUE, [*waiting, *void], step=INSPECT)
 
 
 def raise_priority(session: Session, artifacts: Collection[int], priority: int) -> None:

@@ -142,6 +142,27 @@ class RulingOut(BaseModel):
     reason: str
 
 
+class WaiverRestedOn(BaseModel):
+    """A waiver that a verdict rests on; once it has ended the verdict is another one.
+
+    ``finding`` or ``licence`` is what it covers, ``component`` the bundled package that a finding
+    is about; None for the package itself.
+    """
+
+    id: int
+    range: str
+    finding: str | None
+    component: str | None
+    licence: str | None
+    reason: str
+    proposed_by: str
+    seconded_by: str | None
+    seconded_at: Moment | None
+    expires_at: Moment
+    revoked_at: Moment | None
+    in_force: bool
+
+
 class PackageOut(BaseModel):
     """One package of a request. ``id`` is its queue row's; ``coverage`` None = never scanned."""
 
@@ -172,6 +193,7 @@ class PackageOut(BaseModel):
     notes: list[str]
     flags: list[FlagSeen]
     rulings: list[RulingOut]
+    waivers: list[WaiverRestedOn]
 
 
 class NoticeOut(BaseModel):

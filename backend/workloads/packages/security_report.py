@@ -12,18 +12,21 @@ from backend.queue import control
 from backend.workloads.packages import recall
 from backend.workloads.packages.approval import lock
 from backend.workloads.packages.lifecycle import IN_VETTING, INSPECT, VETTING_QUEUE
+from backend.workloads.packages.service_sql import UTC
+from backend.workloads.packages.waivers.in_force import shown
 from backend.workloads.packages.workload import owned
 
 # Users see what they have requested, approvers and admins all.
-REPORT: Final = Statement("""
+REPORT: Final = Statement(f"""
 SELECT s.id, p.name, p.version, p.purl, s.status, s.scan_result, s.security_score,
   s.license_identifier, s.license_status, s.license_score, s.verdict_digest,
-  scan.scanned_at, scan.coverage, coalesce(scan.notes, '{}') AS notes,
+  scan.scanned_at, scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
   coalesce((
     SELECT json_agg(json_build_object('id', f.advisory, 'aliases', f.aliases, 'kind', f.kind,
       'severity', f.severity, 'title', f.title, 'fixed', f.fixed, 'source', f.source,
       'component', f.component) ORDER BY f.id)
-    FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings
+    FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings,
+  {shown(UTC)} AS waivers
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id
@@ -33,7 +36,7 @@ LEFT JOIN LATERAL (
 WHERE s.id = %(id)s AND (CAST(%(owner)s AS bigint) IS NULL OR EXISTS (
   SELECT FROM request_packages w JOIN requests r ON r.id = w.request_id
   WHERE w.artifact_id = s.artifact_id AND r.requestor_id = %(owner)s))
-""")
+""")  # noqa: S608 - put together from constants
 
 
 def report(statements: Autocommit, row_id: int, principal: Principal) -> Any:

@@ -11,6 +11,7 @@ from backend.identity.callers import answering
 from backend.identity.roles import Role
 from backend.queue.lifecycle import PROCESSING_FAILURES
 from backend.workloads.packages.advisories.flagging import OF_ARTIFACT
+from backend.workloads.packages.waivers.in_force import shown
 
 FAILED: Final = "Failed"
 """Not a status: how counts tell a processing failure from a refusal."""
@@ -80,7 +81,8 @@ SELECT s.id, p.name, p.version, p.purl, s.shown AS status, s.failure, s.error, s
       'component', f.component) ORDER BY f.id)
     FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings,
   scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
-  coalesce(({OF_ARTIFACT}), '[]') AS flags, coalesce(s.rulings, '[]') AS rulings
+  coalesce(({OF_ARTIFACT}), '[]') AS flags, coalesce(s.rulings, '[]') AS rulings,
+  {shown(UTC)} AS waivers
 FROM request_packages w {STATUS}
 JOIN packages p ON p.id = w.package_id
 JOIN artifacts a ON a.id = w.artifact_id

@@ -9,8 +9,11 @@ from backend.autocommit import Autocommit, Statement
 from backend.workloads.packages.advisories import known
 from backend.workloads.packages.cache import ContentStore
 from backend.workloads.packages.denied_versions import DENIALS, denial_of
+from backend.workloads.packages.heuristics.resemblance import NAMES
 from backend.workloads.packages.policy import MARK, PolicyInForce, policy_in_force
 from backend.workloads.packages.scanning.inspection import Inspection
+from backend.workloads.packages.waivers.applying import Waiver, of_version
+from backend.workloads.packages.waivers.in_force import WAIVERS
 
 
 class PackageSnapshot(BaseModel):
@@ -38,6 +41,10 @@ class PackageSnapshot(BaseModel):
     """What imported advisories say of its name, and of those it bundles; None before any import."""
     denied: str | None = Field(None, exclude=True)
     """Why nobody gets this version, by a person's word; None where nobody said so."""
+    names: SkipValidation[dict[str, Any] | None] = Field(None, exclude=True)
+    """Those that its own is compared with; see ``heuristics.resemblance``."""
+    waivers: SkipValidation[tuple[Waiver, ...]] = Field((), exclude=True)
+    """Those in force for this version; that others begin or end meanwhile is seen to later."""
 
 
 _NAMES: Final = """ANY(array_prepend(p.name, ARRAY(
@@ -45,8 +52,8 @@ _NAMES: Final = """ANY(array_prepend(p.name, ARRAY(
 
 READ: Final = Statement(f"""
 SELECT a.id, p.name, p.version, a.integrity, a.sha512, e.registry_record, e.inspection,
-  {MARK} AS policy_mark, {DENIALS} AS denials,
-  {known.about(_NAMES)} AS imported
+  {MARK} AS policy_mark, {DENIALS} AS denials, {WAIVERS} AS waivers,
+  {known.about(_NAMES)} AS imported, {NAMES} AS names
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id
@@ -73,6 +80,8 @@ def reader(cache: ContentStore) -> Callable[[Autocommit, int], PackageSnapshot |
             policy=policy_in_force(statements, found.policy_mark),
             imported=found.imported,
             denied=denial_of(found.version, found.denials),
+            names=found.names,
+            waivers=of_version(found.version, found.waivers),
         )
 
     return read

@@ -18,6 +18,8 @@ from backend.autocommit import Autocommit
 from backend.db import Sessions, table_of
 from backend.identity.roles import Principal
 from backend.workloads.packages import submission_sql as sql
+from backend.workloads.packages.heuristics.names import likenesses
+from backend.workloads.packages.heuristics.unseen import judge_likenesses
 from backend.workloads.packages.lockfile import ParsedLock, WantedPackage
 from backend.workloads.packages.model import RequestNotice
 from backend.workloads.packages.revetting import raise_priority, vet_again
@@ -90,8 +92,16 @@ def _parameters(lock: ParsedLock, by: Principal, priority: int) -> dict[str, Any
         "lines": json.dumps([_line(package) for package in lock.packages]),
         "exclusions": json.dumps([asdict(exclusion) for exclusion in lock.exclusions]),
         "differences": json.dumps([asdict(difference) for difference in lock.differences]),
+        "alike": json.dumps(_alike(lock.packages)),
         "detail": json.dumps(detail),
     }
+
+
+def _alike(wanted: Sequence[WantedPackage]) -> list[dict[str, str]]:
+    found = likenesses(package.name for package in wanted)
+    return [
+        {"name": name, "resembles": other} for name, others in found.items() for other in others
+    ]
 
 
 def _line(package: WantedPackage) -> dict[str, Any]:
@@ -123,6 +133,8 @@ def _store_shared(
     connection.exec_driver_sql(sql.LINK, {**given, **link})
     _warn(session, request_id, lock.packages, rows)
     again = vet_again(session, known, max_age=max_age)
+    if known and given["alike"] != "[]":
+        again += judge_likenesses(session, request_id)
     raise_priority(session, known, priority)
     return _Stored(request_id, len(fresh), len(again))
 

@@ -42,6 +42,10 @@ excluded AS (
   FROM request, ROWS FROM (json_to_recordset(CAST(%(differences)s AS json)) AS (
     entry text, kind text, detail text)) WITH ORDINALITY AS note(entry, kind, detail, place)
   ORDER BY place
+), compared AS (
+  INSERT INTO similar_names (request_id, name, resembles)
+  SELECT request.id, alike.name, alike.resembles
+  FROM request, json_to_recordset(CAST(%(alike)s AS json)) AS alike(name text, resembles text)
 ), audited AS (
   INSERT INTO audit_log (actor_id, action, subject, detail)
   SELECT CAST(%(requestor_id)s AS bigint), 'request.submitted',

@@ -12,6 +12,7 @@ from backend.queue.breaker import Breaker, Breakers, host_of
 from backend.queue.retry import Permanent, Transient
 from backend.settings import Settings, SettingsError
 from backend.workloads.packages.cache import ContentStore, ContentUnavailable
+from backend.workloads.packages.heuristics.guarddog import GuardDog
 from backend.workloads.packages.origins import source_registry
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 from backend.workloads.packages.registry.origin import Origin
@@ -43,6 +44,7 @@ class VettingTools:
     download_max_bytes: int
     advisory_max_age: timedelta
     advisories_complete: bool = False
+    guarddog: GuardDog | None = None
 
     @classmethod
     def of(cls, settings: Settings, breakers: Breakers) -> "VettingTools":
@@ -69,14 +71,21 @@ class VettingTools:
                 for url in (settings.osv_api_url, settings.trivy_url)
                 if url is not None
             ),
-            needs_files=trivy_program(settings) is not None,
+            needs_files=trivy_program(settings) is not None or bool(settings.guarddog_binary),
             internal_scopes=scopes(settings.internal_scopes),
             own_registry=settings.source_repository_url is not None,
             auto_publish=settings.auto_publish,
             download_max_bytes=settings.download_max_bytes,
             advisory_max_age=settings.advisory_max_age,
             advisories_complete=settings.advisories_complete,
+            guarddog=_guarddog(settings),
         )
+
+
+def _guarddog(settings: Settings) -> GuardDog | None:
+    if settings.guarddog_binary is None:
+        return None
+    return GuardDog(settings.guarddog_binary, timeout=settings.guarddog_timeout)
 
 
 def scopes(given: Iterable[str]) -> frozenset[str]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from backend.autocommit import Autocommit, Statement
+from backend.workloads.packages.service_sql import UTC
+from backend.workloads.packages.waivers.in_force import shown
 
 REQUESTS: Final = 5  # of those that ask for one package, so many are shown
 
@@ -20,13 +22,17 @@ SELECT s.id, p.name, p.version, p.purl, s.status, s.verdict_digest, s.vetted_at,
       SELECT max(c.id) FROM security_scans c WHERE c.artifact_id = s.artifact_id)), '[]'
   ) AS findings,
   coalesce((
+    SELECT c.notes FROM security_scans c WHERE c.artifact_id = s.artifact_id
+    ORDER BY c.id DESC LIMIT 1), '{{}}') AS notes,
+  coalesce((
     SELECT json_agg(asked) FROM (
       SELECT r.id, r.application_name, r.version, u.username AS requestor
       FROM request_packages w
       JOIN requests r ON r.id = w.request_id
       JOIN users u ON u.id = r.requestor_id
       WHERE w.artifact_id = s.artifact_id ORDER BY r.id DESC LIMIT {REQUESTS}) asked), '[]'
-  ) AS requests
+  ) AS requests,
+  {shown(UTC)} AS waivers
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id

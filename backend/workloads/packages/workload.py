@@ -4,8 +4,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import backend.workloads.packages.advisories.model
+import backend.workloads.packages.heuristics.model
 import backend.workloads.packages.policies.model
-import backend.workloads.packages.publications  # noqa: F401 - imported for its tables
+import backend.workloads.packages.publications
+import backend.workloads.packages.waivers.model  # noqa: F401 - imported for its tables
 from backend.workloads.packages import model as MODELS  # noqa: N812 - imported for its tables
 from backend.workloads.packages.announcing import ANNOUNCE
 from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE

@@ -7,8 +7,10 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from backend.identity.schemas import Input, Moment, Output, RowId
 
-Kind = Literal["request.finished", "approval.needed", "package.rejected", "advisory.hit"]
-Kinds = Annotated[list[Kind], Field(min_length=1, max_length=4)]
+Kind = Literal[
+    "request.finished", "approval.needed", "package.rejected", "advisory.hit", "run.completed"
+]
+Kinds = Annotated[list[Kind], Field(min_length=1, max_length=5)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from backend.identity import guard, service
 from backend.identity.roles import Role
 from backend.queue import leases
 from backend.queue.breaker import Breakers
+from backend.queue.duty import Duty
 from backend.queue.lifecycle import Queue
 from backend.settings import Settings
 from backend.web.assembly import assemble
@@ -264,12 +265,12 @@ class House:
         return self.closing.enter_context(closing(worker))
 
     @contextmanager
-    def daemon(self) -> Iterator[Daemon]:
+    def daemon(self, *, duties: Sequence[Duty] = ()) -> Iterator[Daemon]:
         """The worker's own daemon in this process, with a short lease."""
         (pipeline,) = pipelines(self.settings, self.breakers)
         listening = make_engine(self.database_url, pool_size=1)
         policy = Policy(interval=timedelta(seconds=1), ttl=timedelta(seconds=2))
-        running = Daemon(self.engine, listening, [Assignment(pipeline)], policy)
+        running = Daemon(self.engine, listening, [Assignment(pipeline)], policy, duties=duties)
         running.start()
         try:
             yield running

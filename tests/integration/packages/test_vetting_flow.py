@@ -86,7 +86,10 @@ def test_without_any_source_nothing_is_called_scanned(house: House) -> None:
     (package,) = house.vet(house.lock("left"))["packages"]
 
     assert (package["scan_result"], package["security_score"]) == ("not scanned", None)
-    assert package["notes"] == ["no vulnerability source is configured"]
+    assert package["notes"] == [
+        "no vulnerability source is configured",
+        "guarddog: not run, GUARDDOG_BINARY is not set",
+    ]
 
 
 def bomb() -> bytes:

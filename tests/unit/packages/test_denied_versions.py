@@ -3,7 +3,8 @@ import pytest
 from backend.problems import Problem
 from backend.workloads.packages import denial, where_used
 from backend.workloads.packages.denial import Denied
-from backend.workloads.packages.denied_versions import denial_of, denies, valid_range
+from backend.workloads.packages.denied_versions import denial_of, denies
+from backend.workloads.packages.ranges import valid_range
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,10 @@ from typing import Any, Final, TextIO
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from backend.identity import audit
-from backend.queue import control
-from backend.workloads.packages import approval, approval_sql
 from backend.workloads.packages.advisories import rechecking_sql as sql
 from backend.workloads.packages.advisories.copying import copy_in
 from backend.workloads.packages.advisories.stored import restored
-from backend.workloads.packages.lifecycle import INSPECT, PUBLISHING_QUEUE, VETTING_QUEUE
+from backend.workloads.packages.revetting import judge_anew
 from backend.workloads.packages.scanning.findings import Component
 from backend.workloads.packages.scanning.osv_record import finding
 
@@ -58,30 +55,13 @@ def recheck(session: Session) -> Rechecked:
     lifted = connection.exec_driver_sql(sql.LIFT).rowcount
     connection.exec_driver_sql(sql.MEND)
     raised = connection.exec_driver_sql(sql.RAISE).scalar_one()
+    undecided = [*connection.exec_driver_sql(sql.UNDECIDED).scalars()]
     return Rechecked(
         checked=connection.exec_driver_sql(sql.CHECKED).scalar_one(),
         raised=raised,
         lifted=lifted,
-        reopened=len(_judge_anew(session)),
+        reopened=len(judge_anew(session, undecided, actor=ACTOR)),
     )
-
-
-def _judge_anew(session: Session) -> list[int]:
-    """Queue what is to be judged again; an approval that was not acted upon is void."""
-    connection = session.connection()
-    rows = approval.lock(session, [*connection.exec_driver_sql(sql.UNDECIDED).scalars()])
-    asked = {"ids": sorted(rows)}
-    tried = {*connection.exec_driver_sql(approval_sql.TRIED, asked).scalars()}
-    waiting = [i for i, row in rows.items() if row.status == VETTING_QUEUE.done]
-    approved = [
-        i
-        for i, row in rows.items()
-        if row.status == PUBLISHING_QUEUE.ready and not row.recall and i not in tried
-    ]
-    approval_sql.run(session, approval_sql.RETURN, approved)
-    for row_id in approved:
-        audit.record(session, ACTOR, "approval.voided", f"package:{row_id}")
-    return control.reopen(session, VETTING_QUEUE, [*waiting, *approved], step=INSPECT)
 
 
 def _match(connection: Connection, lines: TextIO) -> None:

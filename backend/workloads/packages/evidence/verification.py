@@ -197,9 +197,10 @@ def _check_verdict(package: Json, scan: Json | None) -> None:
         findings=findings,
         scan_result=verdict["scan_result"],
         policy_digest=verdict["policy_digest"],
+        waivers=[waiver["id"] for waiver in verdict.get("waivers", ())],
     )
     if made != verdict["verdict_digest"]:
-        raise Altered(f"The verdict digest of {package['purl']} does not match its findings.")
+        raise Altered(f"The verdict digest of {package['purl']} does not match what is said of it.")
 
 
 def _check_boms(packages: Mapping[int, Json], documents: Mapping[str, Any]) -> None:

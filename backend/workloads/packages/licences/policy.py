@@ -1,6 +1,6 @@
 """The policy's tiers, and the verdict that an expression earns under them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,6 +88,11 @@ class LicencePolicy:
         for identifier, tier in tiers.items():
             key = identity_of(identifier)
             self._tiers[key] = max(tier, self._tiers.get(key, tier), key=_STRICTNESS.__getitem__)
+
+    def allowing(self, identifiers: Iterable[str]) -> "LicencePolicy":
+        """The same policy, but for these licences, which are allowed."""
+        allowed = dict.fromkeys(map(identity_of, identifiers), Tier.ALLOWED)
+        return LicencePolicy({**self._tiers, **allowed})
 
     def judge(self, raw: object) -> LicenceVerdict:
         """Judge one licence field: OR takes its best member, AND its worst. Never raises.

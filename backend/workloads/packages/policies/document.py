@@ -11,9 +11,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from backend.workloads.packages.denied_versions import valid_range
 from backend.workloads.packages.licences import Tier, identity_of
 from backend.workloads.packages.lockfile.coordinates import valid_name
+from backend.workloads.packages.ranges import valid_range
 
 Severity: TypeAlias = Literal["low", "medium", "high", "critical", "never"]
 Integrity: TypeAlias = Literal["none", "sha1", "sha256", "sha384", "sha512"]

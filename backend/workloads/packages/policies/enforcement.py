@@ -5,12 +5,10 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from backend.identity import audit
-from backend.queue import control
-from backend.workloads.packages import approval, approval_sql
-from backend.workloads.packages.lifecycle import INSPECT, PUBLISHING_QUEUE, VETTING_QUEUE
+from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.policies.document import PolicyDocument
 from backend.workloads.packages.policies.history import refused
+from backend.workloads.packages.revetting import judge_anew
 
 ACTOR: Final = "policy"
 
@@ -35,16 +33,4 @@ def judge_again(session: Session, policy: PolicyDocument, *, own_registry: bool)
     approved = [row.id for row in found if row.status == PUBLISHING_QUEUE.ready]
     objected = refused(session, policy, approved, own_registry=own_registry)
     waiting = [row.id for row in found if row.status == VETTING_QUEUE.done]
-    rows = approval.lock(session, [*waiting, *objected])
-    asked = {"ids": sorted(rows)}
-    tried = {*session.connection().exec_driver_sql(approval_sql.TRIED, asked).scalars()}
-    void = [
-        i
-        for i, row in rows.items()
-        if row.status == PUBLISHING_QUEUE.ready and not row.recall and i not in tried
-    ]
-    approval_sql.run(session, approval_sql.RETURN, void)
-    for row_id in void:
-        audit.record(session, ACTOR, "approval.voided", f"package:{row_id}")
-    still = [i for i, row in rows.items() if row.status == VETTING_QUEUE.done]
-    return control.reopen(session, VETTING_QUEUE, [*still, *void], step=INSPECT)
+    return judge_anew(session, [*waiting, *objected], actor=ACTOR)

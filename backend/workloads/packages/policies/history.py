@@ -25,9 +25,11 @@ from backend.workloads.packages.policies.current import in_force, tiers_of
 from backend.workloads.packages.policies.document import PolicyDocument
 from backend.workloads.packages.policies.loosening import effective_tiers
 from backend.workloads.packages.policies.rules import Case, Judgement, Rulebook
+from backend.workloads.packages.waivers.applying import Waived, of_version, waive
+from backend.workloads.packages.waivers.in_force import WAIVERS
 
 # The columns of evidence that a judgement needs; licence texts themselves stay where they are.
-_EVIDENCE: Final = """
+_EVIDENCE: Final = f"""
 SELECT s.id, s.status, s.license_identifier, s.scan_result, p.name, p.version,
   coalesce(nullif(a.integrity, ''), 'none') AS integrity,
   e.registry_record ->> 'license_expression' AS said,
@@ -36,21 +38,22 @@ SELECT s.id, s.status, s.license_identifier, s.scan_result, p.name, p.version,
   jsonb_path_query_array(e.inspection, '$.licence_files[*].identified') AS texts,
   jsonb_path_query_array(e.inspection,
     '$.components[*] ? (@.bundled == true || @.licence != null).licence') AS bundled,
-  ARRAY(SELECT jsonb_object_keys(coalesce(e.inspection -> 'install_scripts', '{}'))) || ARRAY(
+  ARRAY(SELECT jsonb_object_keys(coalesce(e.inspection -> 'install_scripts', '{{}}'))) || ARRAY(
     SELECT script || ' of ' || (c ->> 'name')
     FROM jsonb_array_elements(coalesce(e.inspection -> 'components', '[]')) AS c,
-      jsonb_object_keys(coalesce(c -> 'install_scripts', '{}')) AS script
+      jsonb_object_keys(coalesce(c -> 'install_scripts', '{{}}')) AS script
     WHERE c -> 'bundled' = 'true') AS scripts,
   coalesce((
-    SELECT json_agg(json_build_object('id', f.advisory, 'kind', f.kind, 'severity', f.severity)
-      ORDER BY f.id)
+    SELECT json_agg(json_build_object('id', f.advisory, 'aliases', f.aliases, 'kind', f.kind,
+      'severity', f.severity, 'component', f.component) ORDER BY f.id)
     FROM findings f WHERE f.scan_id = (
-      SELECT max(id) FROM security_scans WHERE artifact_id = a.id)), '[]') AS findings
+      SELECT max(id) FROM security_scans WHERE artifact_id = a.id)), '[]') AS findings,
+  {WAIVERS} AS waivers
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id
 JOIN artifact_evidence e ON e.artifact_id = a.id
-"""
+"""  # noqa: S608 - put together from constants
 _PAGE: Final = text(f"""
 {_EVIDENCE}
 WHERE s.id > :after AND s.policy_digest IS NOT NULL
@@ -124,10 +127,17 @@ def _ready(session: Session, policy: PolicyDocument) -> _Policy:
 
 
 def _judged(row: Any, policy: _Policy, now: datetime, *, own_registry: bool) -> Judgement:
-    licence = reduce(stricter, map(policy.licences.judge, _speakers(row)))
+    def licence(tiers: LicencePolicy) -> LicenceVerdict:
+        return reduce(stricter, map(tiers.judge, _speakers(row)))
+
+    waived = waive(
+        of_version(row.version, row.waivers), row.name,
+        [SimpleNamespace(**finding) for finding in row.findings], licence(policy.licences),
+        lambda ids: licence(policy.licences.allowing(ids)),
+    )  # fmt: skip
     if not row.inspected:
-        return policy.rules.early(row.name, row.version, licence)
-    return policy.rules.judge(_case(row, licence, own_registry=own_registry), now)
+        return policy.rules.early(row.name, row.version, waived.licence)
+    return policy.rules.judge(_case(row, waived, own_registry=own_registry), now)
 
 
 def _speakers(row: Any) -> list[str | None]:
@@ -142,16 +152,17 @@ def _speakers(row: Any) -> list[str | None]:
     return [*speakers, *([row.license_identifier] if row.license_identifier else [])]
 
 
-def _case(row: Any, licence: LicenceVerdict, *, own_registry: bool) -> Case:
+def _case(row: Any, waived: Waived[Any], *, own_registry: bool) -> Case:
     return Case(
         name=row.name,
         version=row.version,
-        licence=licence,
-        findings=[SimpleNamespace(**finding) for finding in row.findings],
+        licence=waived.licence,
+        findings=waived.findings,
         scan_result=row.scan_result or "not scanned",
         integrity=row.integrity.partition("-")[0],
         install_scripts=row.scripts,
         published_at=datetime.fromisoformat(row.published_at) if row.published_at else None,
         repairs=(),
         own_registry=own_registry,
+        waivers=waived.waivers,
     )

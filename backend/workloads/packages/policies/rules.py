@@ -20,11 +20,15 @@ from backend.workloads.packages.policies.document import (
     PolicyDocument,
     split,
 )
+from backend.workloads.packages.waivers.applying import Waiver
 
 Effect = Literal["reject", "hold", "approve"]
 
 WEAK: Final = ("none", "sha1")
 """Hashes that pin no bytes; nothing that rests on one is ever approved by itself."""
+
+INSTALL_SCRIPT: Final = "install-script:"
+"""Findings of such ids are under the rule of install scripts, not under that of heuristics."""
 
 SHOWN: Final = 5  # names that one sentence repeats
 _RANK: Final[dict[str, int]] = {word: rank for rank, word in enumerate(SEVERITIES)}
@@ -52,7 +56,7 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Everything that is judged about one package.
+    """Everything that is judged about one package; what waivers cover is left out.
 
     Attributes:
         licence: the strictest of all that speak of one.
@@ -62,6 +66,7 @@ class Case:
         denial: why a person's word forbids it; None where none does.
         repairs: advisories that this very version is the repair of.
         own_registry: it comes from a registry of one's own.
+        waivers: those without which there would be more to judge.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Case:
     repairs: Sequence[str]
     own_registry: bool
     denial: str | None = None
+    waivers: Sequence[Waiver] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,8 @@ class Rulebook:
             *self._scripts(case),
             *([age] if age else []),
             *_unsure(case),
+            *_suspected(case.findings),
+            *_waived(case.waivers),
         ]
         refusals = [ruling for ruling in said if ruling.effect == "reject"]
         holds = [ruling for ruling in said if ruling.effect == "hold"]
@@ -172,7 +180,9 @@ class Rulebook:
         rulings = (*refusals, *holds) or (
             Ruling("auto_approve", "approve", "no rule wants a person"),
         )
-        return Judgement(rulings, self._old_enough(case) if age else None)
+        ends = [waiver.until for waiver in case.waivers]
+        ripe = self._old_enough(case) if age else None
+        return Judgement(rulings, min([*ends, *([ripe] if ripe else [])], default=None))
 
     def _foreign(self, case: Case) -> Iterator[Ruling]:
         rule = None if case.own_registry else self.internal(case.name)
@@ -255,6 +265,20 @@ def _unsure(case: Case) -> Iterator[Ruling]:
             yield Ruling(rule, "hold", f"{reason}: {_ids(found)}")
     if case.scan_result in {"not covered", "not scanned"}:
         yield Ruling("coverage", "hold", f"{case.scan_result}: no source vouches for it")
+
+
+def _suspected(findings: Sequence[Against]) -> Iterator[Ruling]:
+    """Signs prove nothing: they leave it to a person, and no policy makes more of them."""
+    signs = [f for f in findings if f.kind == "heuristic" and not f.id.startswith(INSTALL_SCRIPT)]
+    if signs:
+        yield Ruling("heuristics", "hold", f"it may be malicious: {_ids(signs)}")
+
+
+def _waived(waivers: Sequence[Waiver]) -> Iterator[Ruling]:
+    """Two people bear it for a while; that somebody wants the package is for a third to say."""
+    for waiver in waivers:
+        reason = f"waiver {waiver.id} covers {waiver.words}, until {waiver.until:%Y-%m-%d}"
+        yield Ruling("waivers", "hold", reason)
 
 
 def _scope(name: str) -> str:

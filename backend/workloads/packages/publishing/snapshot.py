@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backend.autocommit import Autocommit, Statement
+from backend.workloads.packages.waivers.in_force import RESTS_ON_ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class ApprovedPackage:
     Attributes:
         sha512: hex, of the bytes that were vetted.
         verdict: the digest of the verdict as it stands now.
-        approved: whether the last decision on it approved that very verdict.
+        approved: whether the last decision on it approved that very verdict, and no waiver that
+            it rests on has ended.
         recall: "running" where the package is to be taken back, "asked" where that was asked for
             while it was being published.
         reason: why it was recalled.
@@ -59,9 +61,10 @@ WHERE NOT EXISTS (
     kind="publish_turn",
 )
 _READ: Final = Statement(
-    """
+    f"""
 SELECT p.name, p.version, a.sha512, s.verdict_digest, s.recall, last.reason,
-  coalesce(last.decision = 'approve' AND last.verdict_digest = s.verdict_digest, false) AS approved,
+  coalesce(last.decision = 'approve' AND last.verdict_digest = s.verdict_digest, false)
+    AND NOT {RESTS_ON_ENDED} AS approved,
   EXISTS (
     SELECT FROM publication_turns turn
     WHERE turn.ecosystem = p.ecosystem AND turn.name = p.name AND turn.row_id = s.id) AS turn
@@ -72,7 +75,7 @@ LEFT JOIN LATERAL (
   SELECT decision, verdict_digest, reason FROM decisions
   WHERE artifact_id = a.id ORDER BY id DESC LIMIT 1) last ON true
 WHERE s.id = %(row_id)s
-""",
+""",  # noqa: S608 - put together from constants
     kind="publish_read",
 )
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from backend.workloads.packages.semver import sort_key
 
-Kind = Literal["vulnerability", "malware", "secret", "licence", "undetermined"]
+Kind = Literal["vulnerability", "malware", "secret", "licence", "undetermined", "heuristic"]
 _ADVISORY_KINDS: tuple[Kind, ...] = ("undetermined", "vulnerability", "malware")  # weakest first
 
 
@@ -55,7 +55,7 @@ class Component(Frozen):
 
 
 class Finding(Frozen):
-    """One advisory, secret or licence matter about one component.
+    """One advisory, secret, licence matter or sign of malice about one component.
 
     Attributes:
         id: of several ids of one advisory, a MAL id is preferred, then GHSA, CVE, the rest by name.

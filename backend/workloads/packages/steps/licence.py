@@ -11,6 +11,7 @@ from backend.workloads.packages.policies.rules import Judgement, Ruling
 from backend.workloads.packages.registry.npm import VersionMetadata, fetch_version
 from backend.workloads.packages.snapshot import PackageSnapshot
 from backend.workloads.packages.tools import VettingTools, registry_errors
+from backend.workloads.packages.waivers.applying import waived_licence
 
 
 class LicenceResult(BaseModel):
@@ -48,8 +49,12 @@ def check_licence(package: PackageSnapshot, tools: VettingTools) -> Done | Rejec
         record = fetch_version(
             tools.origin, package.name, package.version, dated=policy.rules.asks_age
         )
-    verdict = policy.licences.judge(record.license_expression)
-    judgement = policy.rules.early(package.name, package.version, verdict)
+    word = record.license_expression
+    verdict = policy.licences.judge(word)
+    waived, _ = waived_licence(
+        package.waivers, verdict, lambda ids: policy.licences.allowing(ids).judge(word)
+    )
+    judgement = policy.rules.early(package.name, package.version, waived)
     result = _result(package, judgement, record, verdict)
     return Reject(judgement.refusal, result) if judgement.refusal else Done(result)
 

@@ -14,10 +14,18 @@ from pydantic import BaseModel, TypeAdapter
 from backend.queue.pipeline import Done, Reject, Rewind
 from backend.queue.retry import Permanent, Transient
 from backend.workloads.packages.advisories.known import ImportedAdvisories
+from backend.workloads.packages.heuristics.guarddog import NOT_CONFIGURED, Look
+from backend.workloads.packages.heuristics.signs import signs
 from backend.workloads.packages.judging import case_of
+from backend.workloads.packages.licences import LicencePolicy, LicenceVerdict
 from backend.workloads.packages.policies.rules import Ruling
 from backend.workloads.packages.scanning import bounded_process
-from backend.workloads.packages.scanning.findings import Component, merge
+from backend.workloads.packages.scanning.findings import (
+    Component,
+    Finding,
+    merge,
+    npm_purl,
+)
 from backend.workloads.packages.scanning.inspection import Inspection
 from backend.workloads.packages.scanning.sources import (
     ScanReport,
@@ -31,6 +39,7 @@ from backend.workloads.packages.steps.private_copy import Gone, verified_copy
 from backend.workloads.packages.tools import VettingTools
 from backend.workloads.packages.verdict import judge_licences
 from backend.workloads.packages.verdict_digest import verdict_digest
+from backend.workloads.packages.waivers.applying import waive
 
 UNPACKER = "backend.workloads.packages.steps.inspect"
 INSPECTION = TypeAdapter(Inspection)
@@ -63,6 +72,7 @@ class ScanResult(BaseModel):
     score: int | None
     policy_digest: str
     verdict_digest: str
+    waivers: tuple[int, ...]
     rulings: tuple[Ruling, ...]
     verdict_until: datetime | None
     approves: bool
@@ -97,11 +107,18 @@ def scan(package: PackageSnapshot, tools: VettingTools) -> Done | Reject | Rewin
                 directory=directory,
                 max_age=tools.advisory_max_age,
             )
+            look = _look(package, directory, tools)
     except Gone as gone:
         return Rewind(str(gone))
     except ScanTransient as error:
         raise Transient(f"not scanned: {error}") from None
-    return _judged(package, inspection, report, tools)
+    return _judged(package, inspection, report, look, tools)
+
+
+def _look(package: PackageSnapshot, directory: Path | None, tools: VettingTools) -> Look:
+    if tools.guarddog is None or directory is None:
+        return NOT_CONFIGURED
+    return tools.guarddog.look(directory, artifact=npm_purl(package.name, package.version))
 
 
 def _sources(package: PackageSnapshot, tools: VettingTools) -> Sequence[Source]:
@@ -112,17 +129,35 @@ def _sources(package: PackageSnapshot, tools: VettingTools) -> Sequence[Source]:
 
 
 def _judged(
-    package: PackageSnapshot, inspection: Inspection, report: ScanReport, tools: VettingTools
+    package: PackageSnapshot,
+    inspection: Inspection,
+    report: ScanReport,
+    look: Look,
+    tools: VettingTools,
 ) -> Done | Reject:
     record = package.registry_record or {}
-    verdict, differences = judge_licences(
-        package.policy.licences, record.get("license_expression"), inspection, report.licences
+
+    def licences(policy: LicencePolicy) -> tuple[LicenceVerdict, list[Finding]]:
+        word = record.get("license_expression")
+        return judge_licences(policy, word, inspection, report.licences)
+
+    tiers = package.policy.licences
+    verdict, differences = licences(tiers)
+    findings = merge([*report.findings, *differences, *signs(package, inspection, look)])
+    waived = waive(
+        package.waivers,
+        package.name,
+        findings,
+        verdict,
+        lambda ids: licences(tiers.allowing(ids))[0],
     )
-    findings = merge([*report.findings, *differences])
-    case = case_of(package, inspection, report, verdict, findings, own_registry=tools.own_registry)
+    case = case_of(package, inspection, report, waived, own_registry=tools.own_registry)
     judgement = package.policy.rules.judge(case, datetime.now(UTC))
+    waivers = tuple(waiver.id for waiver in waived.waivers)
     result = ScanResult(
-        report=report.model_copy(update={"findings": findings}),
+        report=report.model_copy(
+            update={"findings": findings, "notes": (*report.notes, look.note)}
+        ),
         expression=verdict.expression,
         tier=verdict.tier,
         score=verdict.score,
@@ -134,7 +169,9 @@ def _judged(
             findings=findings,
             scan_result=report.result,
             policy_digest=package.policy.digest,
+            waivers=waivers,
         ),
+        waivers=waivers,
         rulings=judgement.rulings,
         verdict_until=judgement.until,
         approves=judgement.approves,
