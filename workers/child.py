@@ -10,8 +10,9 @@ made ready here, once, by a rehearsal on bytes of our own.
 
 Frames in both directions: four bytes of length (big-endian), then JSON. The first frame out says
 what confines this process. A task is two documents with a line feed between them: the step's,
-``{"target": "module:function", "seconds": hard limit, "rehearse": "module:function" or null}``,
-and the row's, ``{"snapshot": {...}, "scratch": folder}``, which only the fork reads.
+``{"target": "module:function", "seconds": hard limit, "soft": soft one, "rehearse":
+"module:function" or null}``, and the row's, ``{"snapshot": {...}, "scratch": folder}``, which only
+the fork reads.
 """
 
 import contextlib
@@ -44,9 +45,6 @@ from backend.queue.privileges import adopt_orphans, die_with_parent, library_des
 from backend.queue.retry import Permanent, SoftLimit, Transient
 from workers.endings import Ending, of_peak, peak_rss
 
-SOFT: Final = 0.9
-"""Of the hard limit: when the step itself is told, and can still clean up."""
-
 LENGTH: Final = struct.Struct(">I")
 CHUNK: Final = 65536
 MAX_ANSWER: Final = 32 * 1024 * 1024  # bytes
@@ -70,14 +68,14 @@ def answer(work: "Work", row: dict[str, Any]) -> dict[str, Any]:
     allow_processor_time(work.seconds)
     try:
         os.chdir(row["scratch"])
-        signal.setitimer(signal.ITIMER_REAL, work.seconds * SOFT)
+        signal.setitimer(signal.ITIMER_REAL, work.soft)
         return {"ok": work.function(row["snapshot"])}
     except Permanent as error:
         return {"permanent": error.detail}
     except Transient as error:
         return {"transient": error.detail}
     except SoftLimit:
-        return {"timeout": f"soft limit of {work.seconds * SOFT:g} s {_own_peak()}"}
+        return {"timeout": f"soft limit of {work.soft:g} s {_own_peak()}"}
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.EFBIG:
             raise
@@ -108,10 +106,14 @@ def _own_peak() -> str:
 
 @dataclass(frozen=True)
 class Work:
-    """What a step asks of each fork: a function for at most so many seconds."""
+    """What a step asks of each fork: a function for at most so many seconds.
+
+    After ``soft`` of them the step itself is told, and can still clean up.
+    """
 
     function: Callable[..., Any]
     seconds: float
+    soft: float
 
 
 class Zygote:
@@ -147,7 +149,7 @@ class Zygote:
     def _prepared(self, step: bytes) -> Work:
         """Have ready what each fork would have to make anew; the step's code is ours."""
         told = json.loads(step)
-        work = Work(function_of(told["target"]), told["seconds"])
+        work = Work(function_of(told["target"]), told["seconds"], told["soft"])
         if told["rehearse"]:
             function_of(told["rehearse"])()
         self._known[step] = work

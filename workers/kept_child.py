@@ -110,6 +110,7 @@ class KeptChild:
             "target": _named(step.run),
             "rehearse": _named(step.rehearse) if step.rehearse else None,
             "seconds": seconds,
+            "soft": step.soft_limit.total_seconds(),
         }
         row = f'{{"scratch": {json.dumps(str(scratch))}, "snapshot": {snapshot}}}'
         task = f"{json.dumps(told)}\n{row}".encode()

@@ -15,6 +15,8 @@ from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue, Stage
 from backend.queue.writes import Write
 
+SOFT: Final = 0.9
+"""Of a step's hard limit, where it names no soft one."""
 GRACE: Final = timedelta(seconds=30)
 """How long past a step's hard limit a row may go without progress before it is reaped."""
 
@@ -75,6 +77,7 @@ class Step:
             in one message. Where the database refuses them, ``save`` is called, or the same
             statements are sent after the fence in a transaction.
         timeout: hard limit of one run.
+        soft_timeout: when the step itself is told, and can still clean up; PROCESS only.
         memory: address space of the child in bytes; PROCESS only.
         result: the type a child's answer is validated against; PROCESS only.
         prepare: ``prepare(snapshot, folder)`` runs in the worker and copies what the child needs
@@ -109,16 +112,23 @@ class Step:
     write: Callable[[Any], Write] | None = None
     rides: bool = False
     bulk: Callable[..., None] | None = None
+    soft_timeout: timedelta | None = None
 
     def __post_init__(self) -> None:
         if (self.isolation is Isolation.PROCESS) != (self.result is not None):
             raise ValueError(f"step {self.stage}: exactly a PROCESS step names its result model")
         if self.isolation is Isolation.THREAD and (self.prepare or self.rehearse or self.bulk):
             raise ValueError(f"step {self.stage}: only a PROCESS step has a scratch folder")
+        if self.soft_timeout and not self.soft_timeout < self.timeout:
+            raise ValueError(f"step {self.stage}: its soft limit is not below its hard one")
         if self.bulk and not self.save:
             raise ValueError(f"step {self.stage}: many rows are stored with a save's transaction")
         if self.rides and self.write is None:
             raise ValueError(f"step {self.stage}: what rides with another step is a write")
+
+    @property
+    def soft_limit(self) -> timedelta:
+        return self.soft_timeout or self.timeout * SOFT
 
     @property
     def stores(self) -> bool:

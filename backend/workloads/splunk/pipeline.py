@@ -16,6 +16,7 @@ from backend.workloads.splunk.steps.rehearsal import rehearse
 __all__ = ["duties", "pipelines"]
 
 PARSE_TIME: Final = timedelta(seconds=3600)
+PARSE_SOFT: Final = timedelta(seconds=3300)
 PARSE_MEMORY: Final = 1024 * 1024 * 1024  # bytes of address space; a fifth of it is resident
 
 
@@ -42,6 +43,7 @@ def pipelines(settings: Settings) -> list[Pipeline]:
                     recording.save,
                     bulk=recording.replace,
                     timeout=PARSE_TIME,
+                    soft_timeout=PARSE_SOFT,
                     isolation=Isolation.PROCESS,
                     memory=PARSE_MEMORY,
                     result=recording.Parsed,

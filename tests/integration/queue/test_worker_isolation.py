@@ -239,6 +239,14 @@ def test_an_endless_step_is_told_and_then_killed_at_its_limit(
     assert evaluate(children, answering("'alive'")) == "alive"
 
 
+def test_a_step_may_say_itself_when_it_is_told(children: Children) -> None:
+    soon = {"timeout": timedelta(seconds=20), "soft_timeout": timedelta(seconds=0.2)}
+    with pytest.raises(TimedOut, match=r"soft limit of 0\.2 s"):
+        evaluate(children, statements("while True: pass"), **soon)
+    with pytest.raises(ValueError, match="soft limit"):
+        step(timeout=timedelta(seconds=1), soft_timeout=timedelta(seconds=1))
+
+
 def test_processor_time_is_limited_too(children: Children) -> None:
     """Many threads at once could use many times what the hard limit means."""
     soft = "__import__('resource').getrlimit(__import__('resource').RLIMIT_CPU)[0]"
