@@ -64,10 +64,14 @@ class Blobs(Protocol):
         """Remove the blob, if there is one."""
 
     def keys(self, folder: str) -> Iterator[Kept]:
-        """Every blob of one folder, in the order of their keys."""
+        """Every blob of one folder, in the order of their keys; what has no key is left out."""
 
     def sweep(self, folder: str, older_than: timedelta) -> int:
         """Remove what writers that died left in a folder; answers how many that were."""
+
+
+def is_key(text: str) -> bool:
+    return _KEY.fullmatch(text) is not None
 
 
 def checked(key: str) -> str:
@@ -76,7 +80,7 @@ def checked(key: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError("a blob's key is a folder, a slash and 32 lower-case hex digits")
     return key
 

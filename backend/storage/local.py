@@ -10,7 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from backend.storage.blobs import BlobMissing, Kept, StorageUnavailable, checked, written
+from backend.storage.blobs import (
+    BlobMissing,
+    Kept,
+    StorageUnavailable,
+    checked,
+    is_key,
+    written,
+)
 from backend.storage.durable import make_directory, sync_directory
 
 _INCOMING = "incoming"
@@ -65,9 +72,11 @@ class LocalBlobs:
 
     def keys(self, folder: str) -> Iterator[Kept]:
         for path in sorted((self._root / folder).glob("[0-9a-f][0-9a-f]/*")):
+            if not is_key(key := f"{folder}/{path.name}"):
+                continue  # somebody else put it there
             with _disk_failures(), suppress(FileNotFoundError):  # somebody just deleted it
                 since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                yield Kept(f"{folder}/{path.name}", since)
+                yield Kept(key, since)
 
     def sweep(self, folder: str, older_than: timedelta) -> int:
         horizon = time.time() - older_than.total_seconds()

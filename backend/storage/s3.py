@@ -14,7 +14,14 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backend.storage.blobs import BlobMissing, Kept, StorageUnavailable, checked, written
+from backend.storage.blobs import (
+    BlobMissing,
+    Kept,
+    StorageUnavailable,
+    checked,
+    is_key,
+    written,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -93,6 +100,8 @@ class S3Blobs:
         with _failures(folder):
             for page in pages.paginate(Bucket=self._bucket, Prefix=f"{folder}/"):
                 for found in page.get("Contents", ()):
+                    if not is_key(found["Key"]):
+                        continue  # a console's mark of a folder, say
                     yield Kept(found["Key"], found["LastModified"])
 
     def sweep(self, folder: str, older_than: timedelta) -> int:

@@ -352,14 +352,14 @@ def create_stanzas() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "stanza_no", name=op.f("pk_stanzas")),
         sa.UniqueConstraint(
-            "run_id",
             "file_no",
+            "run_id",
             "order_in_file",
-            name=op.f("uq_stanzas_run_id_file_no_order_in_file"),
+            name=op.f("uq_stanzas_file_no_run_id_order_in_file"),
         ),
     )
     op.create_index(
-        "ix_stanzas_name", "stanzas", ["run_id", "conf_type", sa.text("hashtextextended(name, 0)")]
+        "ix_stanzas_name", "stanzas", ["conf_type", "run_id", sa.text("hashtextextended(name, 0)")]
     )
 
 

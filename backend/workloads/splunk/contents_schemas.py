@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, create_model
@@ -15,8 +16,12 @@ from backend.workloads.splunk.schemas import Status
 Search = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Kind = Literal["conf", "meta", "other", "skipped"]
 
-PYTHON: Final[dict[Type, Any]] = {Type.TEXT: Name, Type.FLAG: bool, Type.NUMBER: int}
-"""What each type of a typed column is asked and answered as."""
+BigInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+
+ASKED: Final[dict[Type, Any]] = {Type.TEXT: Name, Type.FLAG: bool, Type.NUMBER: BigInt}
+"""What each type of a typed column is asked for as."""
+
+ANSWERED: Final[dict[Type, Any]] = {Type.TEXT: str, Type.FLAG: bool, Type.NUMBER: int}
 
 
 class PlacedIn(PageIn):
@@ -73,15 +78,15 @@ class FileOut(PlacedOut):
 
 
 class OfStanza(PlacedOut):
-    """Which stanza it is: ``line`` is that of its first header in ``path``."""
+    """Which stanza it is: ``line`` is that of its first header in the file."""
 
     stanza_no: int
     name: str
-    path: str
+    file_path: str
     line: int
 
 
-class StanzaOut(OfStanza):
+class StoredStanza(OfStanza):
     """``raw_kv`` has the file's last word on each key, ``lines`` where it begins.
 
     ``history`` is of keys that come again: [line, value] of what was said before, in its order.
@@ -111,7 +116,7 @@ class FilesOut(Contents):
 
 
 class StanzasOut(Contents):
-    stanzas: list[StanzaOut]
+    stanzas: list[StoredStanza]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +145,16 @@ class TypedIn(PlacedIn):
 
 
 def _typed(projection: Projection) -> Typed:
-    title = projection.table.capitalize()
-    columns = {name: PYTHON[type_] | None for name, type_ in projection.columns}
-    row = create_model(
-        f"{title}Row", __base__=OfStanza, **{name: (kind, ...) for name, kind in columns.items()}
-    )
+    title, columns = projection.table.capitalize(), projection.columns
+    asked: dict[str, Any] = {name: (ASKED[type_] | None, None) for name, type_ in columns}
+    answered: dict[str, Any] = {name: (ANSWERED[type_] | None, ...) for name, type_ in columns}
+    row = create_model(f"{title}Row", __base__=OfStanza, **answered)
+    rows: dict[str, Any] = {projection.table: (GenericAlias(list, row), ...)}
     return Typed(
         projection,
-        asked=create_model(
-            f"{title}In", __base__=TypedIn, **{name: (kind, None) for name, kind in columns.items()}
-        ),
+        asked=create_model(f"{title}In", __base__=TypedIn, **asked),
         row=row,
-        answer=create_model(f"{title}Out", __base__=Contents, **{projection.table: (list[row], ...)}),
+        answer=create_model(f"{title}Out", __base__=Contents, **rows),
     )
 
 

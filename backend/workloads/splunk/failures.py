@@ -40,9 +40,10 @@ _KNOWN: Final = re.compile(
     r"|out of its (?:memory )?limit of \d+ MiB(?: a file)?"
     r"|exited with -?\d+"
     r"|stalled \d+ time\(s\)"
-    r"|[a-z]+: its result cannot be stored: [A-Za-z]+"
     r"|[A-Z]\w*(?:Error|Exception|Timeout|Refused)(?=:)"
 )
+_REFUSED: Final = re.compile(r"[a-z]+: its result cannot be stored: [A-Za-z]+")
+"""Of a broken archive nothing else is shown: names of its members may be in what was said."""
 
 
 def error_type(failure: str | None, error: str | None) -> ErrorType | None:
@@ -59,7 +60,8 @@ def error_type(failure: str | None, error: str | None) -> ErrorType | None:
 
 def place(attempt: Any) -> str:
     """One line on an attempt that failed: which, how, and where in the code."""
-    said = _KNOWN.match(attempt.error or "")
+    known = _REFUSED if attempt.failure == "permanent" else _KNOWN
+    said = known.match(attempt.error or "")
     how = attempt.failure or attempt.outcome
     begins = f"attempt {attempt.attempt}, {attempt.step or 'parse'}: {how}"
     return f"{begins}: {said[0]}" if said else begins

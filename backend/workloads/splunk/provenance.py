@@ -62,8 +62,9 @@ class Placing:
     A file stands directly in ``default``, ``local`` or ``metadata``; what lies deeper, in
     ``default.old.*`` or elsewhere, is no configuration. One root is chosen for the whole archive
     and holds for every file: the shallowest, of equally shallow ones that with the most files. Of
-    an installation (``ds_etc``, ``instance_etc``) a deeper folder ``etc`` is preferred if it holds
-    as many files. Flat conf files count where there is nothing else.
+    an installation (``ds_etc``, ``instance_etc``) a deeper folder ``etc``, or one that holds what
+    lies in it, is preferred if it holds as many files. Flat conf files count where there is nothing
+    else.
 
     Args:
         upload_type: decides how a tree is read that says less than its place in ``etc/``.
@@ -114,9 +115,12 @@ class Placing:
 
     def _installation(self, shallowest: _Root) -> _Root:
         """The folder ``etc``, unless that is a few files' somewhere inside an app."""
-        named = [root for root in self._roots if root.form is _Form.ETC]
-        etc = min(named, key=self._rank, default=shallowest)
-        return etc if self._roots[etc] >= self._roots[shallowest] else shallowest
+        for form in (_Form.ETC, _Form.INSIDE_ETC):
+            named = [root for root in self._roots if root.form is form]
+            etc = min(named, key=self._rank, default=shallowest)
+            if etc.form is form and self._roots[etc] >= self._roots[shallowest]:
+                return etc
+        return shallowest
 
     def _rank(self, root: _Root) -> tuple[bool, int, int, int, tuple[str, ...]]:
         depth = len(root.folder) - (root.form is _Form.ETC) - (root.form is _Form.INSIDE_APP)

@@ -17,14 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.queue.lease import Lease
+from backend.workloads.splunk.clearing import clear
 from backend.workloads.splunk.copying import COLUMNS, statement
 from backend.workloads.splunk.steps.tables import SUFFIX
 
 PIECE: Final = 512 * 1024
 """Bytes of one COPY, and a row at least: ten thousand short rows, stored in half a second."""
 CHUNK: Final = 64 * 1024
-ROWS: Final = 5_000
-"""Deleted by one statement."""
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -38,19 +37,6 @@ class Parsed(BaseModel):
     parse_errors: Count
 
 
-_LARGEST: Final = {
-    "stanzas": text("SELECT max(stanza_no) FROM stanzas WHERE run_id = :run_id"),
-    "files": text("SELECT max(file_no) FROM files WHERE run_id = :run_id"),
-}
-_DELETE: Final = {
-    "stanzas": text(
-        "DELETE FROM stanzas WHERE run_id = :run_id AND stanza_no >= :begin AND stanza_no < :end"
-    ),
-    "files": text(
-        "DELETE FROM files WHERE run_id = :run_id AND file_no >= :begin AND file_no < :end"
-    ),
-}
-_DELETE_NOTICES: Final = text("DELETE FROM run_notices WHERE run_id = :run_id")
 _SAVE: Final = text("""
 UPDATE ingestion_runs SET archive_kind = :archive_kind, files_parsed = :files_parsed,
   stanzas_created = :stanzas_created, parse_errors = :parse_errors,
@@ -66,7 +52,7 @@ def replace(session: Session, lease: Lease, _parsed: Parsed, *, folder: Path) ->
         ValueError: what it left is no plain file.
         DataError, IntegrityError: the database refuses the rows.
     """
-    _clear(session, lease.id)
+    clear(session, lease.id)
     for table in COLUMNS:
         with suppress(FileNotFoundError), opened(folder / f"{table}{SUFFIX}") as file:
             rows = Rows(file, lease.id)
@@ -77,16 +63,6 @@ def replace(session: Session, lease: Lease, _parsed: Parsed, *, folder: Path) ->
 def save(session: Session, lease: Lease, parsed: Parsed) -> None:
     """The run's own figures."""
     session.execute(_SAVE, {"run_id": lease.id, **parsed.model_dump()})
-
-
-def _clear(session: Session, run_id: int) -> None:
-    """Delete what an earlier parse found; typed columns go with their stanzas."""
-    session.execute(_DELETE_NOTICES, {"run_id": run_id})
-    for table, largest in _LARGEST.items():
-        last = session.scalar(largest, {"run_id": run_id})
-        for begin in range(0, 0 if last is None else last + 1, ROWS):
-            part = {"run_id": run_id, "begin": begin, "end": begin + ROWS}
-            session.execute(_DELETE[table], part)
 
 
 def _copy(session: Session, copy: str, rows: "Rows") -> None:

@@ -1,7 +1,6 @@
 """What is asked about runs as a whole, and what is answered."""
 
-from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -9,10 +8,17 @@ from pydantic import BaseModel, Field
 from backend.identity.schemas import Moment, Output
 from backend.workloads.splunk.model import IngestionRun
 from backend.workloads.splunk.places import UploadType
-from backend.workloads.splunk.resolution.schemas import PageIn, Paged
+from backend.workloads.splunk.resolution.schemas import Paged, PageIn
 from backend.workloads.splunk.schemas import RunMetrics, RunOut, Status
 
 Counts = Annotated[dict[str, int], Field(description="The most frequent first.")]
+
+
+def paging(asked: PageIn, total: int) -> dict[str, Any]:
+    """The members of ``Paged``, and the ``total`` of all pages."""
+    more = asked.page * asked.per_page < total
+    following = asked.page + 1 if more else None
+    return {"page": asked.page, "per_page": asked.per_page, "next": following, "total": total}
 
 
 class RunsIn(PageIn):
@@ -67,7 +73,7 @@ class StatusOut(Output):
         )
 
 
-class NoticeOut(Output):
+class ArchiveNotice(Output):
     """Something strange about the archive as a whole."""
 
     code: str
@@ -77,8 +83,8 @@ class NoticeOut(Output):
 class SummaryOut(Output):
     """What a parse found, counted.
 
-    ``files`` are by kind, ``skipped`` by reason, ``warnings`` by code; ``conf_types``, ``layers`` and
-    ``apps`` count stanzas, metadata included. An archive may name any number of conf types and
+    ``files`` are by kind, ``skipped`` by reason, ``warnings`` by code; ``conf_types``, ``layers``
+    and ``apps`` count stanzas, metadata included. An archive may name any number of conf types and
     apps: ``left_out`` says of how many there is no count here.
     """
 
@@ -94,5 +100,5 @@ class SummaryOut(Output):
     apps: Counts
     warnings: Counts
     skipped: Counts
-    notices: list[NoticeOut]
-    left_out: Mapping[str, int]
+    notices: list[ArchiveNotice]
+    left_out: dict[str, int]

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, String, column, delete, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.identity import audit
@@ -45,8 +44,8 @@ def listed(session: Session, asked: shapes.RunsIn, by: Principal) -> shapes.Runs
     said = tracebacks(session, runs, by)
     return shapes.RunsOut(
         runs=[RunOut.of(run, traceback=said.get(run.id)) for run in runs],
-        total=total, page=asked.page, per_page=asked.per_page, next=asked.following(total),
-    )  # fmt: skip
+        **shapes.paging(asked, total),
+    )
 
 
 def shown(session: Session, run_id: int, by: Principal) -> RunOut:
@@ -76,7 +75,89 @@ def summary(session: Session, run_id: int, by: Principal) -> shapes.SummaryOut:
         id=run.id, status=run.status, type=run.type, archive_kind=run.archive_kind,
         total_files=sum(counts["files"][0].values()),
         total_stanzas=run.stanzas_created or 0,
-        notices=[shapes.NoticeOut.model_validate(one) for one in notices],
+        notices=[shapes.ArchiveNotice.model_validate(one) for one in notices],
         left_out={name: more for name, (_, more) in counts.items() if more},
         **{name: found for name, (found, _) in counts.items()},
     )  # fmt: skip
+
+
+def parse(
+    session: Session, run_id: int, by: Principal, *, force: bool
+) -> tuple[IngestionRun, bool]:
+    """Have a run parsed that failed, or with ``force`` one that is complete.
+
+    Returns:
+        The run, and whether anything was done: one that waits or is parsed already does so.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+        Conflict: ``not-stored``: it is being uploaded; ``archive-gone``: its bytes are deleted.
+    """
+    run = run_of(session, run_id, by, lock=True)
+    if run.status == "pending":
+        raise Conflict(f"Run {run_id} is still being uploaded.", code="not-stored")
+    if not (run.status == "failed" or (run.status == "complete" and force)):
+        return run, False
+    if run.blob_key is None or run.type is None:
+        raise Conflict(
+            f"The archive of run {run_id} is not stored any more: upload it again.",
+            code="archive-gone",
+        )
+    if run.status == "failed":
+        control.requeue(session, SPLUNK_QUEUE, [run_id], failures=FAILURES)
+    else:
+        control.reopen(session, SPLUNK_QUEUE, [run_id])
+    task = update(IngestionRun).where(IngestionRun.id == run_id)
+    session.execute(task.values(task_id=func.gen_random_uuid()))
+    audit.record(session, by, "run.parse_requested", f"run:{run_id}", force=force)
+    session.refresh(run)
+    return run, True
+
+
+def remove(session: Session, blobs: Blobs, run_id: int, by: Principal) -> None:
+    """Delete a run, its bytes, and all that was found in it.
+
+    The bytes go first: if the rows stay after all, that can be asked for again.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+        Conflict: ``in-use``: it is being uploaded or parsed.
+        Unavailable: ``storage-unavailable``: its bytes cannot be deleted now.
+    """
+    run = run_of(session, run_id, by, lock=True)
+    if run.status in {"pending", "parsing"}:
+        doing = "uploaded" if run.status == "pending" else "parsed"
+        raise Conflict(f"Run {run_id} is being {doing}: delete it afterwards.", code="in-use")
+    if run.blob_key is not None:
+        try:
+            blobs.delete(run.blob_key)
+        except StorageError as error:
+            raise Unavailable(
+                f"The archive cannot be deleted now: {error}.", code="storage-unavailable"
+            ) from error
+    clear(session, run_id)
+    session.execute(delete(IngestionRun).where(IngestionRun.id == run_id))
+    audit.record(session, by, "run.deleted", f"run:{run_id}", type=run.type, sha256=run.sha256)
+
+
+def _code() -> ColumnElement[str]:
+    """Of each warning of a file."""
+    code: ColumnElement[str] = func.jsonb_array_elements(RunFile.warnings).op("->>")("code")
+    return code
+
+
+def _counted(
+    session: Session, name: Any, condition: ColumnElement[bool]
+) -> tuple[dict[str, int], int]:
+    """How often each name is there, and how many names there are beyond those."""
+    names = select(name.label("name")).where(condition).subquery()
+    often = func.count()
+    found = session.execute(
+        select(names.c.name, often, func.count().over())
+        .where(names.c.name.is_not(None))
+        .group_by(names.c.name)
+        .order_by(often.desc(), names.c.name)
+        .limit(MOST_NAMES)
+    ).all()
+    distinct = found[0][2] if found else 0
+    return {word: count for word, count, _ in found}, distinct - len(found)

@@ -7,21 +7,13 @@ from pydantic import BaseModel, StringConstraints
 
 from backend.identity.schemas import Moment, Output
 from backend.operations import UploadedFile
-from backend.queue.lifecycle import FAILURES
+from backend.workloads.splunk.failures import ErrorType, error_type
 from backend.workloads.splunk.model import IngestionRun
 from backend.workloads.splunk.places import UploadType
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Notes = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
 Status = Literal["pending", "stored", "parsing", "complete", "failed"]
-ErrorType = Literal["permanent", "transient_exhausted", "timeout", "unexpected"]
-
-_ERROR_TYPES: dict[str | None, ErrorType | None] = {
-    **dict.fromkeys(FAILURES, "unexpected"),
-    "permanent": "permanent",
-    "exhausted": "transient_exhausted",
-    "timeout": "timeout",
-}
 
 
 class UploadFields(BaseModel):
@@ -80,7 +72,7 @@ class RunOut(Output):
         metrics = RunMetrics(
             files_parsed=run.files_parsed, stanzas_created=run.stanzas_created,
             duration_seconds=run.duration_seconds, parse_errors=run.parse_errors,
-            retry_count=retries, error_type=_ERROR_TYPES.get(run.failure),
+            retry_count=retries, error_type=error_type(run.failure, run.error),
         )  # fmt: skip
         return cls.model_validate({
             **{name: getattr(run, name) for name in cls.model_fields if hasattr(run, name)},

@@ -104,13 +104,18 @@ def _events(body: Iterable[bytes], boundary: str) -> Iterator[_Event]:
         for piece in body:
             yield from parser.parse(piece)
     except ParserLimitReached as error:
-        raise TooLarge(f"The form is too large: {error}.") from None
+        raise TooLarge(f"The form is too large: {_said(error)}") from None
     except MultipartError as error:
-        raise Malformed(f"The form cannot be read: {error}.") from None
+        raise Malformed(f"The form cannot be read: {_said(error)}") from None
     try:
         parser.close()
     except MultipartError:
         raise UploadDied("The upload ended before its form did.") from None
+
+
+def _said(error: MultipartError) -> str:
+    """The parser's sentence, without what of the form it may quote beside it."""
+    return f"{str(error.args[0]).rstrip('.')}."
 
 
 def _pieces(events: Iterator[_Event]) -> Iterator[bytes]:

@@ -6,8 +6,9 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from backend.identity.schemas import Moment, Output
+from backend.workloads.splunk.failures import ErrorType
 from backend.workloads.splunk.model import IngestionRun
-from backend.workloads.splunk.schemas import ErrorType, RunMetrics, RunOut, Status
+from backend.workloads.splunk.schemas import RunMetrics, RunOut, Status
 
 
 class TaskPath(BaseModel):

@@ -218,6 +218,33 @@ def test_a_name_of_any_length_is_stored_and_found_by_its_hash(
     assert database.rows(f"SELECT stanza_no {look}", id=run_id, name=name) == [(0,)]
 
 
+def test_a_large_run_after_a_small_one_is_checked_by_the_index(
+    sessions: Sessions,
+    database: Database,
+    add_run: Callable[..., int],
+    claim: Callable[[], Lease],
+    tmp_path: Path,
+) -> None:
+    for size in (20, 3000):
+        add_run()
+        leave(
+            tmp_path,
+            files=[FILE],
+            stanzas=[stanza(number, f"tcp://:{number}") for number in range(size)],
+            inputs=[(number, *[None] * 14) for number in range(size)],
+        )
+        record(sessions, claim(), tmp_path)
+        database.run("ANALYZE stanzas")
+
+    with sessions.begin() as session:
+        session.execute(text("SELECT pg_stat_force_next_flush()"))
+    read = (
+        "SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i"
+        " WHERE i.relid = t.relid) FROM pg_stat_user_tables t WHERE relname = 'stanzas'"
+    )
+    assert database.one(read) < 3000 * 10
+
+
 def test_the_end_of_a_run_is_told_once_with_its_figures(
     sessions: Sessions,
     database: Database,

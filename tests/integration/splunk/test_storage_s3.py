@@ -51,10 +51,13 @@ def blobs(store: S3Blobs, server: Any) -> S3Blobs:
     return store
 
 
-def test_what_was_put_is_read_copied_listed_and_deleted(blobs: S3Blobs, tmp_path: Path) -> None:
+def test_what_was_put_is_read_copied_listed_and_deleted(
+    blobs: S3Blobs, server: Any, tmp_path: Path
+) -> None:
     assert blobs.put(KEY, [b"one ", b"", b"two"]) == 7
     assert blobs.put(OTHER, []) == 0
     blobs.put(f"others-0022/{'e' * 32}", [b"x"])
+    server.put_object(Bucket="archives", Key=f"{FOLDER}/", Body=b"")  # as consoles make a folder
 
     with blobs.open(KEY) as stream:
         assert stream.read() == b"one two"

@@ -8,7 +8,17 @@ from typing import IO, cast
 import pytest
 
 from backend.workloads.splunk.archive.limits import Limits
-from tests.unit.splunk.packed import CONF, contents, notices, refusal, skips, zipped
+from backend.workloads.splunk.archive.members import Member
+from tests.unit.splunk.packed import (
+    CONF,
+    content_of,
+    contents,
+    notices,
+    refusal,
+    skips,
+    surveyed,
+    zipped,
+)
 
 FILES = {"etc/apps/a/default/inputs.conf": CONF, "etc/system/local/b.conf": b"x" * 5000, "z": b""}
 LISTED = b"PK\1\2"
@@ -241,3 +251,29 @@ def test_a_stated_bomb_is_refused_before_anything_is_unpacked() -> None:
 def test_a_zip_inside_is_data() -> None:
     inner = zipped({"etc/apps/evil/local/x.conf": CONF})
     assert contents(zipped({"etc/n.zip": inner})) == {"etc/n.zip": inner}
+
+
+@pytest.mark.parametrize("step", [1000, 64 * 1024])
+def test_a_last_byte_that_stands_for_much_is_not_taken_for_a_cut(step: int) -> None:
+    # Of 258 equal bytes each, packed into a few bits: zlib has read all long before it told all.
+    for size in (1_000_003, 66_000, 258 * 1024):
+        (member,) = surveyed(zipped({"a.conf": b"#" * size})).members()
+        assert isinstance(member, Member)
+        assert len(content_of(member, step)) == size
+
+
+def wide_end(data: bytes, *, count: int | None = None) -> bytes:
+    """With the ZIP64 records before the end that other packers write for a zip from a pipe."""
+    at = data.rindex(b"PK\5\6")
+    stated, size, offset = struct.unpack_from("<HLL", data, at + 10)
+    count = stated if count is None else count
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
+    return data[:at] + record + locator + data[at:]
+
+
+def test_a_wide_end_beside_one_that_would_do() -> None:
+    data = wide_end(zipped(FILES))
+    assert contents(data) == FILES
+    assert notices(data, "etc.zip") == []
+    assert "its ends differ" in refusal(wide_end(zipped(FILES), count=2))

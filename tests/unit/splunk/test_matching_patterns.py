@@ -42,6 +42,9 @@ def matches(pattern: str, name: str, dialect: Dialect) -> bool:
         ("....log", "/a.log", True),
         ("....log", "/alog", False),
         ("/a.b", "/aXb", False),
+        (r"/a\x2eb", "/a.b", True),
+        (r"/a\x62", "/ab", True),
+        (r"/a\\x62", r"/a\x62", True),
         ("/a/(b|c).log", "/a/c.log", True),
         ("/a/(b|c).log", "/a/bc.log", False),
         ("/a|/b", "/b", True),
@@ -145,6 +148,14 @@ def test_no_pattern_takes_long(pattern: str) -> None:
         Pattern(pattern, REGEX, Work(200_000)).matches("a" * 2000)
 
     assert time.process_time() - started < 5
+
+
+def test_a_class_of_many_ranges_takes_the_work_of_them_all() -> None:
+    chars = "".join(chr(0x1000 + 2 * n) for n in range(1500))
+    text = "".join(chr(0x3000 + n) for n in range(2000))
+
+    with pytest.raises(Unsupported):
+        Pattern(f"(?s).*[{chars}]", REGEX, Work(200_000)).matches(text)
 
 
 def test_work_is_counted_over_all_patterns_of_a_question() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.problems import Unsupported
 from backend.workloads.splunk.matching.automaton import Work
 from backend.workloads.splunk.matching.props import Event
 from backend.workloads.splunk.matching.routes import CONF_TYPES, Route, route
@@ -13,12 +14,14 @@ LOG = "monitor:///var/log/app.log"
 SIMPLE = f"[{LOG}]\nindex = web\nsourcetype = st\n"
 
 
-def routed(stanza: str = LOG, asked: Event | None = None, **confs: str) -> Route:
+def routed(
+    stanza: str = LOG, asked: Event | None = None, *, work: Work | None = None, **confs: str
+) -> Route:
     configuration = installation({
         f"system/local/{kind}.conf": text for kind, text in {"inputs": SIMPLE, **confs}.items()
     })  # fmt: skip
     found = {kind: configuration.effective(kind, GLOBAL) for kind in CONF_TYPES}
-    return route(found, stanza, asked or Event(), Work())
+    return route(found, stanza, asked or Event(), work or Work())
 
 
 def ends(outcomes: list[Outcome]) -> list[tuple[str | None, str | None]]:
@@ -288,3 +291,31 @@ def test_nothing_but_inputs_is_enough() -> None:
 
     assert always(found.index) == ["main"]
     assert (found.local, found.destinations) == (True, [])
+
+
+INDEXED = "[t]\nREGEX = x\nDEST_KEY = _MetaData:Index\nFORMAT = i\n"
+TO_ALL = "[t]\nREGEX = x\nDEST_KEY = _TCP_ROUTING\nFORMAT = *\n"
+MANY_GROUPS = "".join(f"[tcpout:g{n}]\nserver = a:1\n" for n in range(200))
+
+
+@pytest.mark.parametrize(
+    ("times", "transforms", "outputs"),
+    [
+        (700, INDEXED, ""),
+        (700, "", ""),
+        (100, TO_ALL, MANY_GROUPS),
+        (100, INDEXED.replace("x", "x" * 6_000), ""),
+        (200, INDEXED, "[tcpout]\n" + "".join(f"k{n} = v\n" for n in range(2_000))),
+    ],
+)
+def test_a_way_with_too_many_steps_has_an_end(times: int, transforms: str, outputs: str) -> None:
+    named = f"[st]\nTRANSFORMS-a = {','.join(['t'] * times)}\n"
+    with pytest.raises(Unsupported):
+        routed(props=named, transforms=transforms, outputs=outputs, work=Work(60_000))
+
+
+def test_many_transforms_are_followed() -> None:
+    named = f"[st]\nTRANSFORMS-a = {','.join(['t'] * 1000)}\n"
+    assert ends(routed(props=named, transforms=INDEXED).index) == [
+        ("web", None), *[("i", "_raw matches x")] * 1000,
+    ]  # fmt: skip

@@ -239,3 +239,22 @@ def test_an_endless_configuration_has_an_end() -> None:
 
     with pytest.raises(Unsupported):
         [made.deployment(host(f"h{number}")) for number in range(500)]
+
+
+def test_one_class_may_have_any_number_of_apps() -> None:
+    conf = "".join(f"[serverClass:c:app:{n}]\n" for n in range(3000))
+    top = "".join(f"note{n} = x\n" for n in range(300))
+    made = server(f"[global]\nwhitelist.0 = *\nstateOnClient = noop\n{top}{conf}")
+
+    (one,) = made.classes
+    assert len(one.apps) == 3000
+    # What is never asked for is not inherited: else memory is the product of both numbers.
+    assert {key for app in one.apps for key in app.settings} == {"stateOnClient"}
+
+
+def test_lists_that_were_cleared_take_time_too() -> None:
+    top = "".join(f"whitelist.{n} =\n" for n in range(2000))
+    conf = "".join(f"[serverClass:{n}]\n" for n in range(100))
+
+    with pytest.raises(Unsupported):
+        server(f"[global]\n{top}{conf}", work=Work(20_000))

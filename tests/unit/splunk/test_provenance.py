@@ -171,3 +171,15 @@ def test_a_million_roots_are_not_remembered() -> None:
 def test_nothing_seen_is_no_root() -> None:
     told = Placing(INSTANCE)
     assert (told.root, told.of("etc/x"), told.below("etc/x")) == ("", None, "etc/x")
+
+
+@pytest.mark.parametrize("upload_type", [DS, INSTANCE])
+@pytest.mark.parametrize("stray", ["local/a.conf", "notes/local/a.conf"])
+@pytest.mark.parametrize("wrapped", ["", "h1/"])
+def test_a_stray_file_does_not_hide_an_installation_that_is_not_named_etc(
+    upload_type: UploadType, stray: str, wrapped: str
+) -> None:
+    real = [f"{wrapped}apps/A/local/{n}.conf" for n in "ab"]
+    told = placing(upload_type, stray, *real)
+    assert told.of(real[0]) == Place(Layer.APP, Scope.LOCAL, "A")
+    assert told.of(stray) is None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.problems import TooLarge
 from backend.workloads.splunk.resolution.context import GLOBAL, Context, ContextKind
 from backend.workloads.splunk.resolution.effective import Candidate, Configuration
 from tests.splunk_tree import installation, place_of
@@ -257,3 +258,16 @@ def test_what_is_said_where_nobody_looks_is_told_with_its_reason() -> None:
 
     assert ignored(GLOBAL) == [("app-disabled", "off")]
     assert ignored(in_app("search")) == [("app-disabled", "off"), ("not-exported", "private")]
+
+
+def test_a_long_default_over_many_stanzas_is_refused_before_it_fills_the_memory() -> None:
+    default = "".join(f"k{n} = v\n" for n in range(2001))
+    stanzas = "".join(f"[{n}]\n" for n in range(2000))
+    made = installation({
+        "system/local/props.conf": f"[default]\n{default}{stanzas}",
+        "system/local/inputs.conf": f"[default]\n{default}[monitor:///a]\n",
+    })  # fmt: skip
+
+    with pytest.raises(TooLarge, match=r"2001 stanzas of props\.conf inherit 2001 settings"):
+        made.effective("props", GLOBAL)
+    assert len(made.effective("inputs", GLOBAL)["monitor:///a"]) == 2001

@@ -120,3 +120,9 @@ def test_text_behind_the_form_is_ignored_but_not_endless() -> None:
     with pytest.raises(TooLarge, match="The form is too large"):
         parsed(WHOLE + b"x" * (AROUND + 10_000))
     assert parsed(WHOLE + b"epilogue").fields == {"type": "ds_etc", "label": "l"}
+
+
+def test_a_header_that_is_no_text_is_not_quoted() -> None:
+    with pytest.raises(Malformed) as refused:
+        parsed(b'--b\r\nContent-Disposition: form-data; name="secret\xff"\r\n\r\nz\r\n' + END)
+    assert str(refused.value).endswith("failed to decode.")

@@ -126,3 +126,10 @@ def test_a_link_in_the_store_is_not_followed(blobs: LocalBlobs, tmp_path: Path) 
 
     with pytest.raises(StorageUnavailable):
         blobs.open(KEY)
+
+
+def test_what_somebody_else_put_there_is_not_listed(blobs: LocalBlobs, tmp_path: Path) -> None:
+    blobs.put(KEY, [b"x"])
+    (tmp_path / "store/splunk-0011/ab/notes.txt").write_text("mine")
+
+    assert [kept.key for kept in blobs.keys("splunk-0011")] == [KEY]

@@ -64,8 +64,9 @@ class Gunzip:
             fresh = self._unpack(self._inflate)
             if len(fresh) > missing:
                 self._ready, self._at = fresh, missing
-            parts.append(fresh[:missing])
-            missing -= len(parts[-1])
+            if fresh:  # an empty gzip member has 20 bytes: there may be millions of them
+                parts.append(fresh[:missing])
+                missing -= len(parts[-1])
         return b"".join(parts)
 
     def _unpack(self, inflate: "zlib._Decompress") -> bytes:

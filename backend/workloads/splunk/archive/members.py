@@ -208,7 +208,8 @@ class _Survey:
         self._limits = limits
         self._seen = seen
         self._skipped = 0
-        self._links: set[bytes] = set()
+        # Of their paths, as Python hashes text: fast, and keyed, so that nobody can aim at it.
+        self._links: set[int] = set()
 
     def take(self, entry: Entry) -> None:
         self.entries += 1
@@ -219,11 +220,11 @@ class _Survey:
         elif why is not None:
             self._skipped += 1
             if entry.kind in _LINKS:
-                self._links.add(_digest(path))
+                self._links.add(hash(path))
 
     def _take_file(self, path: str) -> None:
         number = self.entries
-        if self._links and any(_digest(folder) in self._links for folder in _above(path)):
+        if self._links and any(hash(folder) in self._links for folder in _above(path)):
             self.relations.below_link.add(number)
             self._skipped += 1
             return

@@ -96,11 +96,9 @@ class Directory:
         fields = _END.unpack(window.read(at, _END.size))
         disk, first_disk, _, count, size, offset, comment = fields[1:]
         trailing = window.size - at - _END.size - comment
-        behind = at
-        if count == _MANY or _IN_ZIP64 in {size, offset}:
-            behind, count, size, offset = _end_record64(window, at, (count, size, offset))
-        elif disk or first_disk:
+        if {disk, first_disk} - {0, _MANY}:
             raise Permanent("the zip is split into several volumes")
+        behind, count, size, offset = _end_record64(window, at, (count, size, offset))
         shift = behind - size - offset
         if shift < 0:
             raise Permanent(f"the zip is damaged: its directory is not where byte {at} says")
@@ -182,7 +180,10 @@ def _end_record(window: Window) -> int:
 def _end_record64(
     window: Window, end: int, narrow: tuple[int, int, int]
 ) -> tuple[int, int, int, int]:
-    """Where the directory ends, and its count, size and offset."""
+    """Where the directory ends, and its count, size and offset.
+
+    Some packers write the wide record also where every narrow number would do.
+    """
     block = window.read(max(0, end - _LOCATOR.size), _LOCATOR.size)
     if end < _LOCATOR.size or block[:4] != _LOCATOR_MAGIC:
         return (end, *narrow)
@@ -195,6 +196,10 @@ def _end_record64(
     disk, first_disk, _, count, size, offset = _END64.unpack(block)[4:]
     if disk or first_disk:
         raise Permanent("the zip is split into several volumes")
+    unknown = (_MANY, _IN_ZIP64, _IN_ZIP64)
+    pairs = zip(narrow, (count, size, offset), unknown, strict=True)
+    if any(short not in {wide, stands_in} for short, wide, stands_in in pairs):
+        raise Permanent(f"the zip contradicts itself: its ends differ at bytes {at} and {end}")
     return at, count, size, offset
 
 

@@ -164,12 +164,17 @@ class _Content:
         return self._unpack(self._inflate, size)
 
     def _unpack(self, inflate: "zlib._Decompress", size: int) -> bytes:
-        packed = self._pending or self._packed(PIECE)
+        packed = self._pending
+        if not packed and self._at < self._end:
+            packed = self._packed(PIECE)
         try:
             part = inflate.decompress(packed, size)
         except zlib.error:
             raise self._damaged("it cannot be unpacked") from None
         self._pending = inflate.unconsumed_tail
+        # The last packed byte may stand for far more than one reading takes.
+        if not (packed or part or inflate.eof):
+            raise self._damaged("its content breaks off")
         return part
 
     def _packed(self, size: int) -> bytes:

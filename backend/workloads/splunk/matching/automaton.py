@@ -108,8 +108,9 @@ class Automaton:
         key = places, char, holds
         known = self._steps.get(key)
         if known is None:
-            self._work.spend(2 + len(places))
             found = [self._chars[place] for place in places if place in self._chars]
+            ranges = sum(len(chars.ranges) for chars, _ in found)
+            self._work.spend(2 + len(places) + ranges // 8)
             known = self._closed([after for chars, after in found if chars.hold(char)], holds)
             self._keep(key, known)
         return known

@@ -73,6 +73,7 @@ class EntryList:
         self._literals: dict[str, Entry] = {}
         self._patterns: list[tuple[Entry, Edges, Pattern]] = []
         self._answers: dict[str, Entry | None] = {}
+        work.spend(len(settings) // 8)
         for entry in (*numbered(kind, settings), *self._from_file(settings, files)):
             self._add(entry)
         self.given = bool(self._literals or self._patterns or self.untold)

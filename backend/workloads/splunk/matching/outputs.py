@@ -5,6 +5,7 @@ and ``[syslog:<target_group>]``.
 """
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,7 @@ from backend.workloads.splunk.matching.clients import comma_separated
 from backend.workloads.splunk.matching.expressions import REGEX
 from backend.workloads.splunk.matching.patterns import Pattern
 from backend.workloads.splunk.matching.syntax import Unreadable
-from backend.workloads.splunk.matching.transforms import Outcome
+from backend.workloads.splunk.matching.transforms import TOLD, Outcome
 from backend.workloads.splunk.projections import flag
 from backend.workloads.splunk.resolution.effective import Resolved, Settings
 
@@ -63,15 +64,22 @@ def default_routing(outputs: Mapping[str, Settings], kind: str) -> list[Outcome]
 
 
 def destinations(
-    outputs: Mapping[str, Settings], kind: str, routing: Sequence[Outcome]
+    outputs: Mapping[str, Settings], kind: str, routing: Sequence[Outcome], work: Work
 ) -> Iterator[Destination]:
-    """The groups that ``routing`` names."""
+    """The groups that ``routing`` names.
+
+    Raises:
+        Unsupported: code ``too-complex``: each outcome may name each group.
+    """
     prefix = f"{kind}:"
     every = [name.removeprefix(prefix) for name in outputs if name.startswith(prefix)]
     for outcome in routing:
+        work.spend(1 + len(outcome.value or "") // 8)
         named = comma_separated(outcome.value or "")
         for group in every if named == [ALL_GROUPS] else named:
-            yield _destination(outputs, kind, group, outcome)
+            found = _destination(outputs, kind, group, outcome)
+            work.spend(TOLD * (1 + len(found.servers)))
+            yield found
 
 
 def _destination(
@@ -79,9 +87,9 @@ def _destination(
 ) -> Destination:
     stanza = f"{kind}:{group}"
     known = stanza in outputs and not set(group) & {" ", ":"}
-    settings = {**outputs.get(kind, {}), **outputs.get(stanza, {})}
-    off = settings.get("disabled")
-    address = settings.get("server") or settings.get("indexerDiscovery")
+    said = ChainMap(outputs.get(stanza, {}), outputs.get(kind, {}))
+    off = said.get("disabled")
+    address = said.get("server") or said.get("indexerDiscovery")
     return Destination(
         kind=kind,
         group=group,
@@ -106,6 +114,7 @@ def forwarded(outputs: Mapping[str, Settings], index: str | None, work: Work) ->
     for is forwarded. Filters stand in ``[tcpout]`` and count up from 0 without a gap.
     """
     settings = outputs.get(TCPOUT, {})
+    work.spend(1 + len(settings) // 4)
     off = settings.get("forwardedindex.filter.disable")
     filters = [] if off is not None and flag(off.value) else _filters(settings)
     if not filters:

@@ -59,7 +59,8 @@ class Edges:
             if text[len(start) : len(start) + 1] in {"?", "{"}:
                 start = start[:-1]  # that repeats it, perhaps no time
             if text[-len(end) - 1 : -len(end)] == "\\":
-                end = end[1:]  # that is the name of a class, or of a control character
+                # That is the name of a class or of a control character, or a code: \x2e.
+                end = end[3:] if end[0] == "x" else end[1:]
         if dialect.folded:
             return cls(start.lower(), end.lower(), folded=True)
         return cls(start, end, folded=False)

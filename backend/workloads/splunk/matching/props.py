@@ -9,7 +9,7 @@ order; all of ``[source::…]`` over all of ``[host::…]`` over ``[<sourcetype>
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backend.workloads.splunk.conf.stanza import DEFAULT
 from backend.workloads.splunk.matching.automaton import Work
@@ -24,6 +24,9 @@ from backend.workloads.splunk.matching.patterns import (
 from backend.workloads.splunk.matching.syntax import Unreadable
 from backend.workloads.splunk.projections import number
 from backend.workloads.splunk.resolution.effective import Resolved, Settings
+
+if TYPE_CHECKING:
+    from backend.workloads.splunk.places import PlacedStanza
 
 SOURCETYPE_PATTERN: Final = "(?::){0}"
 """Not documented, and used by many apps: a header that begins so is a pattern of source types."""
@@ -192,10 +195,8 @@ def own(props: Mapping[str, Settings], stanza: str) -> Settings:
 
 def _laid(layers: Iterable[Settings]) -> Settings:
     """Layers over each other, the strongest first, key by key."""
-    settings: Settings = {}
+    said: dict[str, list[PlacedStanza]] = {}
     for layer in layers:
         for key, setting in layer.items():
-            above = settings.get(key)
-            stanzas = (above.stanzas if above else ()) + setting.stanzas
-            settings[key] = Resolved(key, stanzas)
-    return settings
+            said.setdefault(key, []).extend(setting.stanzas)
+    return {key: Resolved(key, tuple(stanzas)) for key, stanzas in said.items()}

@@ -109,8 +109,8 @@ def _ended(
 ) -> Route:
     outputs, keys = confs.get("outputs", {}), pipeline.keys
     reached = [
-        *sending.destinations(outputs, sending.TCPOUT, keys[TCP]),
-        *sending.destinations(outputs, sending.SYSLOG, keys[SYSLOG]),
+        *sending.destinations(outputs, sending.TCPOUT, keys[TCP], work),
+        *sending.destinations(outputs, sending.SYSLOG, keys[SYSLOG], work),
     ]
     kept = sending.kept_here(outputs)
     off = settings.get("disabled")

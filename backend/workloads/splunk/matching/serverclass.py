@@ -26,6 +26,8 @@ ALL_APPS: Final = "*"
 SHOWN: Final = ("stateOnClient", "restartSplunkd", "restartSplunkWeb", "issueReload", "appFile")
 """What is told of a deployed app, beside its name."""
 
+_INHERITED: Final = (*SHOWN, *sorted(FILTER_KEYS), "continueMatching", "disabled")
+
 ROW: Final = 20
 """Units of work for what is told of one class or app, so that an answer has an end."""
 
@@ -113,7 +115,7 @@ class DeploymentServer:
         self._work = work
         self._repository = None if repository is None else sorted(repository)
         default, top = conf.get(DEFAULT, {}), self._own(GLOBAL_STANZA)
-        self._top = {**default, **top}
+        self._top = _told({**default, **top})
         self._top_lists = top if lists_anything(top) else default
         self.classes = [*self._read(order)]
 
@@ -163,21 +165,21 @@ class DeploymentServer:
         return own(self._conf, stanza) if stanza in self._conf else {}
 
     def _read(self, order: Iterable[str]) -> Iterator[_ServerClass]:
-        apps: dict[str, list[str]] = {}
+        apps: dict[str, dict[str, None]] = {}
         for stanza in order:
             prefix, colon, rest = stanza.partition(CLASS_PREFIX)
             if prefix or not colon or stanza not in self._conf:
                 continue
             name, word, app = rest.partition(APP_WORD)
-            of_class = apps.setdefault(name, [])
-            if word and app not in of_class:
-                of_class.append(app)
+            of_class = apps.setdefault(name, {})
+            if word:
+                of_class[app] = None
         for name, names in apps.items():
             yield self._class(name, names)
 
     def _class(self, name: str, apps: Iterable[str]) -> _ServerClass:
         said = self._own(f"{CLASS_PREFIX}{name}")
-        settings = {**self._top, **said}
+        settings = {**self._top, **_told(said)}
         lists = said if lists_anything(said) else self._top_lists
         decides = Filter(settings, lists, self._files, self._work)
         return _ServerClass(
@@ -189,7 +191,7 @@ class DeploymentServer:
         self, name: str, app: str, inherited: Settings, lists: Settings, decides: Filter
     ) -> _App:
         said = self._own(f"{CLASS_PREFIX}{name}{APP_WORD}{app}")
-        settings = {**inherited, **said}
+        settings = {**inherited, **_told(said)}
         listed = lists_anything(said)
         if listed or said.keys() & FILTER_KEYS:
             decides = Filter(settings, said if listed else lists, self._files, self._work)
@@ -203,6 +205,11 @@ def defined(stanzas: Iterable[PlacedStanza]) -> list[str]:
     """
     ordered = sorted(stanzas, key=lambda stanza: (stanza.path, stanza.line))
     return list(dict.fromkeys(stanza.name for stanza in ordered))
+
+
+def _told(settings: Settings) -> Settings:
+    """What is inherited: a hostile stanza with a million keys is not laid under each other one."""
+    return {key: settings[key] for key in _INHERITED if key in settings}
 
 
 def _shown(settings: Settings) -> dict[str, Resolved]:

@@ -37,6 +37,10 @@ CLASSES: Final = ("TRANSFORMS-", "RULESET-")
 ANY_TEXT: Final = frozenset({"", ".", ".*", ".+", "(.)", "(.*)", "(.+)", "^", "(?s).", "(?s).*"})
 NOT_MODELLED: Final = ("INGEST_EVAL", "STOP_PROCESSING_IF")
 
+TOLD: Final = 100
+"""Units of work for what is told of one transform, so that an answer has an end."""
+
+_LONG: Final = ("REGEX", "FORMAT", "DEFAULT_VALUE")
 _CAPTURE = re.compile(r"\$[0-9]")
 
 
@@ -94,11 +98,13 @@ class Pipeline:
             Unsupported: code ``too-complex``.
         """
         for setting, name in _named(props):
+            work.spend(TOLD)
             if name not in transforms:
                 self.notes.append(f"{setting.key} names {name}, which transforms.conf has not.")
                 continue
             settings = transforms[name]
             transform = Transform(name, setting, settings, self._matches(settings, work))
+            work.spend(sum(len(transform.text(key)) for key in _LONG) // 8)
             self.transforms.append(transform)
             self._apply(transform)
 
@@ -115,12 +121,9 @@ class Pipeline:
             return
         key = transform.text("DEST_KEY")
         if key in self.keys:
-            self.keys[key] = [*self._kept(transform, key), *_written(transform, key)]
-
-    def _kept(self, transform: Transform, key: str) -> list[Outcome]:
-        """What the key was before, where it may stay so."""
-        replaced = transform.matches or transform.text("DEFAULT_VALUE")
-        return [] if replaced else self.keys[key]
+            if transform.matches or transform.text("DEFAULT_VALUE"):
+                self.keys[key] = []  # it cannot stay what it was
+            self.keys[key].extend(_written(transform, key))
 
     def _matches(self, settings: Settings, work: Work) -> bool | None:
         regex = settings["REGEX"].value if "REGEX" in settings else ""

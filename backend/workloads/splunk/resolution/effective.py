@@ -7,8 +7,9 @@ of its conf type that says nothing of its own, whichever folder either stands in
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from backend.problems import TooLarge
 from backend.workloads.splunk.conf.stanza import DEFAULT
 from backend.workloads.splunk.places import Layer, Place, PlacedStanza
 from backend.workloads.splunk.resolution.context import Context, ContextKind
@@ -58,6 +59,10 @@ class Resolved:
 
 
 Settings = dict[str, Resolved]
+
+MOST_INHERITED: Final = 4_000_000
+"""Settings that stanzas take from ``[default]``, all together: some 150 MB."""
+
 Ignored = Literal["app-disabled", "not-exported"]
 
 
@@ -98,11 +103,20 @@ class Configuration:
         """Stanza → key → what holds there, in ``context``; the stanzas in ASCII order.
 
         A stanza without any key is there, too: ``[monitor:///var/log]`` alone is an input.
+
+        Raises:
+            TooLarge: code ``too-large-to-resolve``: a long ``[default]`` over many stanzas.
         """
         groups: dict[str, list[PlacedStanza]] = {}
         for stanza in self._read(conf_type, context):
             groups.setdefault(stanza.name, []).append(stanza)
         default = _merged(groups.get(DEFAULT, ()))
+        if len(default) * len(groups) > MOST_INHERITED:
+            raise TooLarge(
+                f"{len(groups)} stanzas of {conf_type}.conf inherit {len(default)} settings:"
+                f" at most {MOST_INHERITED} in all are resolved at once.",
+                code="too-large-to-resolve",
+            )
         return {
             name: default if name == DEFAULT else _inheriting(_merged(groups[name]), default)
             for name in sorted(groups)

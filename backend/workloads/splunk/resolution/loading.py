@@ -25,10 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from backend.identity.roles import Principal, Role
-from backend.problems import Conflict, NotFound, TooLarge
+from backend.identity.roles import Principal
+from backend.problems import Conflict, TooLarge
 from backend.workloads.splunk.conf.stanza import DEFAULT
 from backend.workloads.splunk.model import IngestionRun, RunFile, RunStanza
+from backend.workloads.splunk.ownership import run_of
 from backend.workloads.splunk.places import Layer, Place, PlacedStanza, Scope
 from backend.workloads.splunk.resolution.context import Context, ContextKind
 from backend.workloads.splunk.resolution.disabled import APP_CONF, STANZAS
@@ -78,9 +79,7 @@ def parsed_run(session: Session, run_id: int, by: Principal) -> IngestionRun:
         NotFound: there is none, or it is somebody else's.
         Conflict: code ``not-parsed``.
     """
-    run = session.get(IngestionRun, run_id)
-    if run is None or not (run.uploaded_by == by.id or by.may(Role.ADMIN)):
-        raise NotFound(f"There is no run {run_id}.")
+    run = run_of(session, run_id, by)
     if run.archive_kind is None:
         raise Conflict(
             f"Run {run_id} is {run.status}: there is nothing to resolve until it is parsed.",

@@ -5,12 +5,13 @@ file no more is held than its bytes and its repeated stanzas: memory does not gr
 """
 
 import hashlib
+import traceback
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from backend.queue.retry import Permanent, Transient
+from backend.queue.retry import Permanent, StepError, Transient
 from backend.storage.encryption import Undecipherable, decrypted
 from backend.workloads.splunk.archive.members import Archive, Member, Skipped, survey
 from backend.workloads.splunk.conf.parsing import Parser
@@ -30,6 +31,7 @@ CONF_BYTES: Final = 64 * 1024 * 1024
 UNREAD: Final = frozenset(("binary", "junk-line", "semicolon-line", "unclosed-header"))
 """Warnings of what Splunk ignores; the others are about what it reads otherwise than was meant."""
 
+_OWN: Final = str(Path(__file__).parents[3])
 _CHUNK: Final = 256 * 1024
 _SUFFIX: Final = ".conf"
 _META_FILES: Final = ("default.meta", "local.meta")
@@ -46,7 +48,7 @@ def parse(run: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         Permanent: the archive is broken, or none at all.
-        Transient: what was stored is not what was encrypted.
+        Transient: what was stored is not what was encrypted, or a fault of our own.
     """
     try:
         with Path(ARCHIVE).open("rb") as blob, Tables(Path()) as tables:
@@ -55,6 +57,17 @@ def parse(run: dict[str, Any]) -> dict[str, Any]:
             return ingest(source, run["filename"], UploadType(run["type"]), masking, tables)
     except Undecipherable as error:
         raise Transient(str(error)) from None
+    except (StepError, MemoryError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its own words may hold a value
+        raise Transient(_fault(error)) from None
+
+
+def _fault(error: Exception) -> str:
+    """What failed, and where in our own code: ``KeyError in parsing.py:42``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(_OWN)]
+    return f"{type(error).__name__} in {Path(own[-1].filename).name}:{own[-1].lineno}"
 
 
 def ingest(
