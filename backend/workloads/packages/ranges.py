@@ -7,7 +7,7 @@ from typing import Final
 from backend.workloads.packages.semver import Key, parse
 
 MAX_RANGE: Final = 256  # characters
-FAR: Final = 1000
+FAR: Final = 99
 """A range from the first version on that ends no sooner than at this major has no end."""
 
 Comparator = tuple[str, Key | None]

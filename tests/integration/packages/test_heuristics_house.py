@@ -13,7 +13,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from backend.migrations import run
 from backend.workloads.packages.evidence.verification import verify
-from backend.workloads.packages.heuristics.names import keys
+from backend.workloads.packages.heuristics.names import MOST, keys
 from tests.integration.packages.deciding import DECIDE, approved, recall
 from tests.integration.packages.house import House, Lock, lock_of
 
@@ -110,12 +110,15 @@ def test_a_name_like_one_that_is_approved_here_is_suspected_until_that_is_recall
     assert signs(by_name(again)["lodash"]) == []
     assert recall(house, good["lodash"]["id"])
     assert approved_names(house) == ["react"]
+    assert_keys_are_those_of_sql(house)
 
 
 def test_a_package_that_waits_is_judged_again_where_another_lock_asks_for_a_name_like_it(
     house: House,
 ) -> None:
-    alone = house.vet_one(locked(house, "crossenv"))
+    alone_request = house.submit(locked(house, "crossenv"))
+    house.worker.run()
+    alone = house.package(alone_request)
     assert signs(alone) == []
 
     pair = locked(house, "crossenv", "cross-env", shop="other")
@@ -128,8 +131,19 @@ def test_a_package_that_waits_is_judged_again_where_another_lock_asks_for_a_name
     house.submit({**pair, "name": "third"}, by=house.people.other)
     assert house.database.one("SELECT count(*) FROM package_status WHERE status = 'Requested'") == 0
 
+    # Nor when there are more than are told of.
+    more = ("crosenv", "crossen", "crossenvs", "crossenw", "crossenvz")
+    crowd = lock_of({name: house.entry(name) for name in more})
+    crowd["packages"].update(pair["packages"])
+    del crowd["packages"]["node_modules/cross-env"]
+    house.submit(crowd, by=house.people.other)
+    house.worker.run()
+    assert len(signs(house.package(alone_request))) == MOST
+    house.submit(crowd, by=house.people.other)
+    assert house.package(alone_request)["status"] == "Pending Approval"
 
-def test_sql_and_python_know_names_by_the_same_keys(house: House) -> None:
+
+def assert_keys_are_those_of_sql(house: House) -> None:
     names = [
         "express", "@babel/core", "JSONStream", "@Scope/Name", "a", "ab", "abc", "abcd",
         "l0dash_1.x", "rnoment", "vvvebpack", "@a/b", "x" * 214, "~tilde!*'()",
@@ -172,6 +186,7 @@ def before(empty_database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_an_upgrade_knows_the_names_that_are_approved_already(before: Engine) -> None:
     migrate(before, "0011")
 

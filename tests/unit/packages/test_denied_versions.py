@@ -43,6 +43,20 @@ def test_the_first_denial_that_has_the_version_is_the_reason() -> None:
     assert denial_of("1.5.0", None) is None
 
 
+def test_a_denied_copy_inside_is_a_reason_too() -> None:
+    copies = [
+        ["deep", "1.0.0", "node_modules/deep", "<1", "old"],
+        ["deep", "0.9.0", "node_modules/a/node_modules/deep", "<1", "old"],
+        ["wide", "what?", "lib/wide", "<1", "odd"],
+    ]
+    deep = "denied: it bundles deep@0.9.0 in node_modules/a/node_modules/deep: old"
+
+    assert denial_of("1.5.0", None, copies) == deep
+    assert denial_of("1.5.0", [["1.x", "CVE-1"]], copies) == "denied: CVE-1"
+    assert denial_of("1.5.0", None, copies[:1]) is None
+    assert denial_of("1.5.0", None, copies[2:]) == "denied: it bundles wide@what? in lib/wide: odd"
+
+
 @pytest.mark.parametrize(
     ("purl", "what"),
     [

@@ -159,6 +159,19 @@ def changed(name: str, change: Callable[[Any], None]) -> Change:
         pytest.param(changed(made.FINDINGS, lambda d: d[6]["scan"]["findings"].clear()),
                      id="a finding is gone"),
         pytest.param(changed(made.FINDINGS, lambda d: d.pop()), id="a scan is gone"),
+        pytest.param(changed(made.FINDINGS, lambda d: d[1]["flags"].pop(0)), id="a flag is gone"),
+        pytest.param(changed(made.FINDINGS, lambda d: d[1].pop("flags")), id="all flags are"),
+        pytest.param(changed(made.FINDINGS, lambda d: d[2]["flags"].extend(d[1]["flags"])),
+                     id="flags of another"),
+        pytest.param(changed(made.FINDINGS, lambda d: d[1]["flags"][0].update(stands=False)),
+                     id="a flag that stands no more"),
+        pytest.param(changed(made.FINDINGS, lambda d: d[1]["flags"][1].update(lifted_at=None)),
+                     id="a flag lifted at no time"),
+        pytest.param(changed(made.FINDINGS, lambda d: d[1]["flags"][1].update(
+                         stands=True, lifted_at=None, lifted_because=None)),
+                     id="a flag that was lifted"),
+        pytest.param(changed(made.CYCLONEDX, lambda d: d["vulnerabilities"].pop(0)),
+                     id="an advisory is not in the bill"),
         pytest.param(changed(made.LICENCES, lambda d: d.reverse()), id="licences of others"),
         pytest.param(changed(made.CYCLONEDX, lambda d: d["components"].pop()),
                      id="a component is gone"),
@@ -180,6 +193,18 @@ def test_a_document_altered_by_itself_contradicts_the_others(
 
     with pytest.raises(Malformed):
         verify(packed(members, tmp_path))
+
+
+def test_a_bundle_from_before_flags_passes(members: Members, tmp_path: Path) -> None:
+    findings, bom = json.loads(members[made.FINDINGS]), json.loads(members[made.CYCLONEDX])
+    for found in findings:
+        del found["flags"]
+    told = [it for it in bom["vulnerabilities"] if it["id"] != "GHSA-late"]
+    members[made.FINDINGS] = json.dumps(findings).encode()
+    members[made.CYCLONEDX] = json.dumps({**bom, "vulnerabilities": told}).encode()
+    remade(members)
+
+    assert verify(packed(members, tmp_path)).packages == PACKAGES
 
 
 def test_what_anybody_could_remake_passes_and_bears_no_key(

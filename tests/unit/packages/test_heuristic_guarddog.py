@@ -104,6 +104,7 @@ def test_a_strangers_words_in_a_report_are_made_printable_and_short() -> None:
         (report(risks=["a"]), "not an object"),
         (report({**risk("threat-a", "a"), "threat_location": None}), "no threat_location"),
         (report({**risk("threat-a", "a"), "threat_rule": 7}), "no threat_rule"),
+        (report(*(risk(f"threat-{n}", "a") for n in range(1001))), "more than 1000 rules"),
     ],
 )
 def test_what_is_no_report_is_refused(raw: bytes, why: str) -> None:
@@ -153,6 +154,14 @@ def test_where_it_breaks_it_did_not_run_and_a_person_is_wanted(
 
 def test_a_program_that_is_not_there_did_not_run(tmp_path: Path) -> None:
     assert looked(str(tmp_path / "none"), tmp_path).note.startswith("guarddog: not run, ")
+
+
+def test_without_a_folder_of_its_own_it_did_not_run(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "full"))
+    look = looked(program(printing(report())), tmp_path)
+    assert look.note == "guarddog: not run, it cannot be started (No such file or directory)"
 
 
 def test_at_the_time_limit_it_did_not_run(program: Program, tmp_path: Path) -> None:

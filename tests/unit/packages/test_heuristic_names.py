@@ -119,3 +119,40 @@ def test_names_that_are_all_alike_are_not_all_compared_with_each_other(
     found = likenesses(crowd)
     assert found.keys() == {*crowd}
     assert asked < 40 * len(crowd) < len(crowd) ** 2 / 20
+
+
+@pytest.mark.parametrize("length", [4, 214])
+def test_a_lock_of_thousands_of_names_costs_no_more_than_a_large_one(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Long names have many keys, and short ones many others that share them."""
+    asked = made = 0
+
+    def counted(_one: str, _two: str) -> None:
+        nonlocal asked
+        asked += 1
+
+    def counting(word: str) -> list[str]:
+        nonlocal made
+        made += len(word)
+        return one_less(word)
+
+    one_less = names._one_less
+    monkeypatch.setattr(names, "likeness", counted)
+    monkeypatch.setattr(names, "_one_less", counting)
+    monkeypatch.setattr(names, "_KEYS", 2_000)
+    monkeypatch.setattr(names, "_COMPARED", 1_000)
+    crowd = [f"{number:04}".translate(str.maketrans("01", "ab")) for number in range(2_000)]
+    likenesses(name.rjust(length, "x") for name in crowd)
+    assert made <= 2_000 + length
+    assert 0 < asked <= 1_000 or length > 4
+
+
+def test_neither_long_names_nor_crowds_hide_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "_KEYS", 3_000)
+    monkeypatch.setattr(names, "_COMPARED", 200)
+    letters = "abcdefghijklmnopqrst"
+    padding = [f"z{a}{b}z" for a in letters for b in letters] + ["y" * 200 + a for a in letters]
+    found = likenesses([*padding, "express", "expres", "cross-env", "crossenv"])
+    assert found["express"] == ("expres",)
+    assert found["cross-env"] == ("crossenv",)

@@ -77,6 +77,15 @@ def test_documented_vulnerabilities_become_findings() -> None:
     assert malware.component == SCOPED.purl
 
 
+def test_malware_is_told_by_any_of_its_ids() -> None:
+    entry = {
+        "VulnerabilityID": "GHSA-aaaa", "VendorIDs": ["MAL-2026-2"], "PkgName": "demo",
+        "InstalledVersion": "1.0.0", "Severity": "LOW",
+    }  # fmt: skip
+    (found,) = parse(report({"Target": "Node.js", "Vulnerabilities": [entry]})).findings
+    assert (found.kind, found.severity) == ("malware", "critical")
+
+
 def test_a_secret_is_reported_by_rule_and_place_and_never_quoted() -> None:
     (found,) = parse(report(SECRET)).findings
     assert (found.kind, found.severity) == ("secret", "critical")

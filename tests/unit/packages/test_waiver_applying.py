@@ -79,6 +79,8 @@ def test_a_waived_finding_refuses_nothing_and_leaves_it_to_a_person() -> None:
         (against(kind="licence"), True),
         (against(kind="malware"), False),
         (against("MAL-2026-1", "malware", aliases=("GHSA-1",)), False),
+        (against("MAL-2026-1", "undetermined", aliases=("GHSA-1",)), False),
+        (against("GHSA-1", aliases=("CVE-2026-1", "mal-2026-1")), False),
         (against(component=npm_purl("@acme/left", "1.0.1")), True),
         (against(component=npm_purl("left", "1.0.0")), False),
         (against(component=npm_purl("@acme/Left", "1.0.0")), False),

@@ -29,6 +29,8 @@ def test_a_wish_names_package_range_and_finding() -> None:
     encoded = wished(purl="pkg:npm/%40acme%2Fleft@%3C2", component="minimist")
     assert (encoded.name, encoded.range, encoded.component) == ("@acme/left", "<2", "minimist")
     assert wished(component="left-pad").component is None
+    secret = "secret:aws-key:package/integrity.js:3"
+    assert wished(finding=secret).finding == secret
 
 
 def test_a_licence_is_spelt_as_spdx_does() -> None:

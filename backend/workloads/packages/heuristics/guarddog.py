@@ -71,8 +71,9 @@ class GuardDog:
         return Look(findings, _said(report))
 
     def _run(self, directory: Path) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="lockkeeper-guarddog-") as home:
-            try:
+        try:
+            # Where no space is left, there is no folder either.
+            with tempfile.TemporaryDirectory(prefix="lockkeeper-guarddog-") as home:
                 done = bounded_process.run(
                     self._limited(directory),
                     environment={"HOME": home, "TMPDIR": home, "PATH": "", **_PROXIES},
@@ -80,8 +81,8 @@ class GuardDog:
                     timeout=self._timeout.total_seconds(),
                     output_bytes=_OUTPUT_BYTES,
                 )
-            except OSError as error:
-                raise _Broken(f"it cannot be started ({error.strerror})") from None
+        except OSError as error:
+            raise _Broken(f"it cannot be started ({error.strerror})") from None
         if done.exit_code != 0:
             last = (done.errors.strip().splitlines() or ["it said nothing"])[-1]
             raise _Broken(f"exit code {done.exit_code}: {printable(last, limit=300)}")

@@ -14,6 +14,7 @@ SOURCE: Final = "guarddog"
 _SEVERITIES: Final = {
     word.value: word for word in (Severity.LOW, Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL)
 }
+_RULES: Final = 1000  # that may match; GuardDog has some fifty
 _PLACES: Final = 3  # that one finding names
 _TEXT: Final = 150  # characters of a rule's name, of its description, or of a place
 
@@ -64,6 +65,8 @@ def _findings(risks: list[Any], artifact: str) -> Iterator[Finding]:
         if not isinstance(risk, dict):
             raise ReportError("a risk is not an object")
         by_rule[_text(risk, "threat_rule")].append(risk)
+        if len(by_rule) > _RULES:
+            raise ReportError(f"it names more than {_RULES} rules")
     for rule, matches in sorted(by_rule.items()):
         yield Finding(
             id=f"{SOURCE}:{rule}",

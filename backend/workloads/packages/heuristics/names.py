@@ -4,7 +4,8 @@ Two names are alike that are one typing error apart (a Damerau-Levenshtein dista
 same once scopes, separators, capitals and characters that look alike are left out of account.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 SHORTEST: Final = 4
@@ -14,6 +15,10 @@ MOST: Final = 5
 
 _CROWD: Final = 12
 """With so many of those that share a key each name is compared: a lock may hold anything."""
+_KEYS: Final = 200_000
+"""So many are made of one lock's names, of the shortest first: a large lock has half of them."""
+_COMPARED: Final = 100_000
+"""So many pairs of one lock are compared, those in the smallest crowds first."""
 
 _FOLDED: Final = str.maketrans({"0": "o", "1": "l", **dict.fromkeys("@/._-")})
 _NO_SEPARATORS: Final = str.maketrans(dict.fromkeys("._-"))
@@ -55,15 +60,26 @@ def likenesses(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 def _pairs(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Names that share a key: few, so that nearly no name is ever compared with another."""
+    pairs = (
+        (one, two)
+        for crowd in map(sorted, sorted(_crowds(names), key=len))
+        for place, one in enumerate(crowd, 1)
+        for two in crowd[place : place + _CROWD]
+    )
+    return islice(pairs, _COMPARED)
+
+
+def _crowds(names: Iterable[str]) -> Collection[set[str]]:
+    """Names by each key that two or more have; very many names have only what is overlooked."""
     first: dict[str, str] = {}
     crowds: dict[str, set[str]] = {}
-    for name in set(names):
-        for key in keys(name):
+    left = _KEYS
+    for name in sorted(set(names), key=lambda name: (len(name), name)):
+        left -= len(name)
+        for key in keys(name) if left > 0 else [_overlooked(name.lower())]:
             if (other := first.setdefault(key, name)) is not name:
                 crowds.setdefault(key, {other}).add(name)
-    for crowd in map(sorted, crowds.values()):
-        for place, one in enumerate(crowd, 1):
-            yield from ((one, two) for two in crowd[place : place + _CROWD])
+    return crowds.values()
 
 
 def keys(name: str) -> list[str]:
@@ -72,11 +88,15 @@ def keys(name: str) -> list[str]:
     Of a scoped name the scope alone is where a typing error is looked for.
     """
     name = name.lower()
-    overlooked = f"={canonical(name)}"
     if scope := _scope(name):
         base = _base(name)
-        return [overlooked, *(f"@{part}/{base}" for part in _one_less(scope))]
-    return [overlooked, *_one_less(name)]
+        return [_overlooked(name), *(f"@{part}/{base}" for part in _one_less(scope))]
+    return [_overlooked(name), *_one_less(name)]
+
+
+def _overlooked(name: str) -> str:
+    """Its key to those that only differ in what is easily overlooked."""
+    return f"={canonical(name)}"
 
 
 def _one_less(word: str) -> list[str]:

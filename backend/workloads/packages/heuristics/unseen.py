@@ -6,9 +6,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.queue import control
+from backend.workloads.packages.heuristics.names import MOST
 from backend.workloads.packages.lifecycle import INSPECT, VETTING_QUEUE
 
-# What is approved is the one that others may be taken for.
+# What is approved is the one that others may be taken for. Where so many are told of already, one
+# more would not be.
 _UNSEEN: Final = text(f"""
 SELECT DISTINCT s.id
 FROM similar_names n
@@ -21,7 +23,8 @@ WHERE n.request_id = :request AND s.status = '{VETTING_QUEUE.done}'
   AND NOT EXISTS (
     SELECT FROM findings f
     WHERE f.scan_id = (SELECT max(id) FROM security_scans WHERE artifact_id = s.artifact_id)
-      AND f.advisory = 'similar-name:' || n.resembles)
+      AND starts_with(f.advisory, 'similar-name:')
+    HAVING bool_or(f.advisory = 'similar-name:' || n.resembles) OR count(*) >= {MOST})
 """)  # noqa: S608 - constants of this release
 
 

@@ -67,11 +67,12 @@ def _vulnerability(entry: dict[str, Any], source: str) -> Finding:
         raise ReportError("VendorIDs is not a list")
     identifier = printable(_text(entry, "VulnerabilityID"))
     fixed = str(entry.get("FixedVersion") or "")
-    malware = identifier.startswith("MAL-")
+    aliases = {printable(str(i)) for i in vendor_ids} - {identifier}
+    malware = any(name.startswith("MAL-") for name in (identifier, *aliases))
     title = entry.get("Title")
     return Finding(
         id=identifier,
-        aliases=tuple(sorted({printable(str(i)) for i in vendor_ids} - {identifier})),
+        aliases=tuple(sorted(aliases)),
         severity=Severity.CRITICAL if malware else _severity(entry),
         title=printable(title, limit=200) if isinstance(title, str) and title else None,
         fixed=tuple(v for part in fixed.split(",") if (v := printable(part.strip()))) or None,

@@ -16,6 +16,8 @@ from backend.workloads.packages.ranges import includes
 WAIVABLE: Final = ("vulnerability", "undetermined", "secret", "licence")
 """Kinds of findings that a waiver may cover: malware and guesses about it are none of them."""
 
+_MALWARE: Final = "mal-"  # a record of malware is one, also where its kind does not say so
+
 
 class Waivable(Protocol):
     """One finding; ``component`` is the package URL of what it is about."""
@@ -59,9 +61,11 @@ class Waiver:
         """Whether it is about this finding of the package ``name``."""
         if self.finding is None or finding.kind not in WAIVABLE:
             return False
-        about = unquote(finding.component.removeprefix("pkg:npm/").rpartition("@")[0])
         named = {known.casefold() for known in (finding.id, *finding.aliases)}
-        return about == (self.component or name) and self.finding.casefold() in named
+        if self.finding.casefold() not in named or any(id_.startswith(_MALWARE) for id_ in named):
+            return False
+        about = unquote(finding.component.removeprefix("pkg:npm/").rpartition("@")[0])
+        return about == (self.component or name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from backend.identity.schemas import Moment
+from backend.identity.schemas import GivenMoment, Moment
 from backend.workloads.packages.schemas import Id, Page, Stored, Text
 from backend.workloads.packages.waivers.model import StoredWaiver
 from backend.workloads.packages.waivers.settling import Settled
@@ -34,7 +34,7 @@ class WaiverIn(_Body):
     component: Name | None = None
     licence: Word | None = None
     reason: Text
-    expires_at: AwareDatetime
+    expires_at: GivenMoment
 
     def wish(self, now: datetime) -> Wish:
         return wish(

@@ -31,7 +31,8 @@ SELECT EXISTS (SELECT FROM waivers v WHERE v.seconded_at IS NOT NULL AND v.ended
 REOPENED: Final = f"SELECT s.id FROM {_RESTING} AND {_OPEN} ORDER BY s.id"  # noqa: S608 - as above
 
 # What a waiver that has begun may change: judged without it, and refused or waiting. Asked behind
-# APPLIED: what ended in between is seen.
+# APPLIED: what ended in between is seen. Until it is applied, only rows that were taken before it
+# began are reopened, so each once: those that it turns out not to be for are found again.
 CONCERNED: Final = f"""
 SELECT v.id AS waiver_id, v.range, s.id, s.status, p.version,
   e.inspection IS NOT NULL AS inspected
@@ -40,7 +41,8 @@ JOIN packages p ON p.ecosystem = v.ecosystem AND p.name = v.name
 JOIN artifacts a ON a.package_id = p.id
 JOIN package_status s ON s.artifact_id = a.id
 LEFT JOIN artifact_evidence e ON e.artifact_id = a.id
-WHERE (v.applied_at IS NULL OR v.applied_at = now()) AND {IN_FORCE}
+WHERE {IN_FORCE} AND (v.applied_at = now()
+    OR v.applied_at IS NULL AND coalesce(s.started_at, '-infinity') <= v.seconded_at)
   AND v.id <> ALL (coalesce(s.waivers, '{{}}'))
   AND (s.status = 'Pending Approval' OR s.status = 'Rejected' AND s.failure = 'policy')
   AND CASE WHEN v.licence IS NOT NULL

@@ -15,7 +15,7 @@ from backend.workloads.packages.waivers.model import LONGEST
 _FINDING: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 # What its id tells of; a finding whose kind alone tells is not covered when it is judged.
 _NEVER: Final = re.compile(
-    r"mal-|malware|.*(integrity|mismatch)|heuristic|(similar-name|install-script|guarddog):",
+    r"mal-|malware|(?!secret:).*(integrity|mismatch)|heuristic|(similar-name|install-script|guarddog):",
     re.IGNORECASE,
 )
 
