@@ -50,6 +50,8 @@ def emit(
         kind: one of :data:`KINDS`.
         subject: "kind:id" of what it happened to: ``request:42``.
         detail: what a receiver needs to act on it, as JSON; never a secret. It leaves the house.
+            No name of a person belongs in it: ``{"people": {"requestor": 42}}`` becomes
+            ``{"requestor": "ada"}`` whenever it is sent, so that an erased name is in no event.
     """
     values = {"kind": kind, "subject": subject, "detail": json.dumps(detail)}
     if isinstance(session, Autocommit):

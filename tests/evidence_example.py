@@ -17,7 +17,7 @@ _MOMENT: Final = "2026-01-02T03:04:05.000000Z"
 _INNER: Final = {
     "name": "inner", "version": "2.0.0", "path": "node_modules/inner/package.json", "licence": "ISC"
 }  # fmt: skip
-_EVERY: Final = 7  # packages, of which one has a finding, and another one bundles something
+_EVERY: Final = 7  # packages: one has a finding, another bundles something, a third has flags
 
 
 def parsed(lock: bytes) -> ParsedLock:
@@ -57,6 +57,7 @@ def line(number: int, package: WantedPackage, licence: str | None) -> tuple[Json
     sha512 = hashlib.sha512(f"{package.name} {package.version}".encode()).hexdigest()
     findings = [_finding(package)] if number % _EVERY == 0 else []
     told = [_told(finding) for finding in findings]
+    flags = _flags(package) if number % _EVERY == 2 else []
     digest = verdict_digest(
         sha512=sha512, expression=licence, tier="allowed", findings=findings,
         scan_result="vulnerable", policy_digest=POLICY_DIGEST,
@@ -73,7 +74,7 @@ def line(number: int, package: WantedPackage, licence: str | None) -> tuple[Json
         **named, "sha512": sha512, "asked": [asked], "dev": package.dev,
         "optional": package.optional, "status": "Pending Approval", "scan_result": "vulnerable",
         "concluded": licence, "declared": licence, "inspected": True, "bundled": bundled,
-        "advisories": told or None,
+        "advisories": told or None, "standing": flags[:1] or None,
     }  # fmt: skip
     document = {
         **named, "status": "Pending Approval", "failure": None, "error": None, "asked": [asked],
@@ -98,7 +99,7 @@ def line(number: int, package: WantedPackage, licence: str | None) -> tuple[Json
     scan = {"result": "vulnerable", "score": 85, "coverage": [], "notes": [], "findings": told}
     approval = {"decision": "approve", "decided_by": "carol", "reason": None}
     return (
-        part, document, said, {**named, "scan": {**scan, "scanned_at": _MOMENT}},
+        part, document, said, {**named, "scan": {**scan, "scanned_at": _MOMENT}, "flags": flags},
         {**named, **approval, "verdict_digest": digest, "decided_at": _MOMENT},
     )  # fmt: skip
 
@@ -113,3 +114,15 @@ def _finding(package: WantedPackage) -> Finding:
 def _told(finding: Finding) -> Json:
     told = finding.model_dump(mode="json")
     return {"advisory": told.pop("id"), **told}
+
+
+def _flags(package: WantedPackage) -> list[Json]:
+    """One that stands, and one of an advisory that was withdrawn."""
+    flag = {
+        "advisory": "GHSA-late", "aliases": ["CVE-2026-0002"], "kind": "vulnerability",
+        "severity": "unknown", "title": None, "fixed": ["9.9.9"], "source": "feed",
+        "component": package.purl, "withdrawn": False, "since": _MOMENT, "stands": True,
+        "lifted_at": None, "lifted_because": None,
+    }  # fmt: skip
+    lifted = {"stands": False, "lifted_at": _MOMENT, "lifted_because": "withdrawn"}
+    return [flag, {**flag, "advisory": "GHSA-gone", "aliases": [], "withdrawn": True, **lifted}]

@@ -64,10 +64,10 @@ WITH stirred AS MATERIALIZED (
     'request_id', r.id,
     'application_name', r.application_name,
     'application_version', r.version,
-    'requestor', u.username,
+    'people', jsonb_build_object('requestor', r.requestor_id),
     'total_packages', coalesce(c.packages, 0),
     'status_counts', coalesce(c.status_counts, '{{}}')) AS detail
-  FROM ended JOIN requests r ON r.id = ended.id JOIN users u ON u.id = r.requestor_id
+  FROM ended JOIN requests r ON r.id = ended.id
   LEFT JOIN counted c ON c.id = r.id
   WHERE r.withdrawn_at IS NULL
 )

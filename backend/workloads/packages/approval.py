@@ -140,7 +140,8 @@ def _objection(
 def _unapprovable(
     row: Row[Any], judged: Row[Any], digests: Mapping[int, str]
 ) -> tuple[str, str] | None:
-    if (denied := denial_of(judged.version, judged.denials)) is not None:
+    denied = denial_of(judged.version, judged.denials, judged.copy_denials)
+    if denied is not None:
         return "denied", f"Nobody gets this version; {denied}."
     if row.verdict_digest is None:
         return "verdict-missing", "Its verdict is an older release's: have it scanned again."

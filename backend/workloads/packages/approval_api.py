@@ -166,9 +166,7 @@ def deny(body: shapes.DenyIn) -> shapes.DeniedOut:
     """Deny versions of a package: refuses and recalls at once what is known of them."""
     what, by = denial.parse(body.purl), current_user()
     with transaction() as session:
-        denial_id = denial.deny(session, what, by=by, reason=body.reason)
-    with transaction() as session:  # once the word is there for everybody
-        swept = denial.sweep(session, what, by=by, reason=body.reason)
+        denial_id, swept = denial.deny(session, what, by=by, reason=body.reason)
     _wake(PUBLISHING_QUEUE.name)
     return shapes.DeniedOut.of(denial_id, what, swept)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from backend.workloads.packages.advisories.flagging import STANDING
-from backend.workloads.packages.denied_versions import DENIALS
+from backend.workloads.packages.denied_versions import COPY_DENIALS, DENIALS
 from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
 from backend.workloads.packages.waivers.in_force import RESTS_ON_ENDED
 
@@ -30,12 +30,14 @@ FROM package_status WHERE {_GIVEN} ORDER BY id FOR NO KEY UPDATE
 # A snapshot younger than the locks: what another decision waited for is in it.
 JUDGED: Final = f"""
 SELECT s.id, p.version, may_approve(s.artifact_id, %(by)s) AS may, {DENIALS} AS denials,
+  {COPY_DENIALS} AS copy_denials,
   EXISTS (SELECT FROM advisory_flags g JOIN advisories a ON a.id = g.advisory_id
     WHERE g.artifact_id = s.artifact_id AND {STANDING}) AS flagged,
   {RESTS_ON_ENDED} AS waiver_ended
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id
+LEFT JOIN artifact_evidence e ON e.artifact_id = a.id
 WHERE s.{_GIVEN}
 """  # noqa: S608 - constants of this module
 
@@ -68,7 +70,11 @@ SET status = 'Rejected', failure = %(failure)s, failed_from = '{VETTING_QUEUE.re
 WHERE {_GIVEN}
 """  # noqa: S608 - constants of this module
 
-BY_POLICY: Final = f"UPDATE package_status SET failure = 'policy' WHERE {_GIVEN}"  # noqa: S608 - as above
+DENIED: Final = f"""
+UPDATE package_status SET failure = 'policy', policy_digest = NULL, verdict_digest = NULL
+WHERE {_GIVEN}
+"""  # noqa: S608 - constants of this module
+"""Refused by a person's word, which may be lifted: it is judged anew when it is asked for."""
 
 PUBLISH: Final = f"""
 UPDATE package_status SET available_at = now(), updated_at = clock_timestamp()

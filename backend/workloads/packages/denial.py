@@ -1,14 +1,17 @@
 """Versions that nobody gets, by a person's word: acts at once on all that is known of them.
 
-The word is stored and committed first, and what it concerns is swept in a transaction of its own:
-a row that the sweep does not see yet is vetted by a worker that sees the word.
+The word is stored and what it concerns is swept in one transaction. A row that the sweep does not
+see yet is vetted by a worker that waits for the word.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
 from urllib.parse import unquote
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -18,14 +21,33 @@ from backend.problems import Conflict, Forbidden, Malformed, NotFound, Unsupport
 from backend.queue import control
 from backend.workloads.packages import approval_sql as sql
 from backend.workloads.packages.approval import lock, still_decides
-from backend.workloads.packages.denied_versions import denies
+from backend.workloads.packages.denied_versions import FOLDER, LOCK, copy_denied, denies
 from backend.workloads.packages.lifecycle import IN_VETTING, VETTING_QUEUE
 from backend.workloads.packages.lockfile.coordinates import valid_name
-from backend.workloads.packages.model import Artifact, DeniedPackage, Package, PackageStatus
+from backend.workloads.packages.model import DeniedPackage
 from backend.workloads.packages.ranges import valid_range
 from backend.workloads.packages.recall import approved, take_back
 
-ECOSYSTEM = "npm"
+ECOSYSTEM: Final = "npm"
+
+# The planner takes documents for as short as the rows that point to them, and would read them all.
+_BY_INDEX: Final = "SELECT set_config('enable_seqscan', 'off', true)"
+_BY_COST: Final = "SELECT set_config('enable_seqscan', 'on', true)"
+
+_NAMED: Final = f"""
+SELECT s.id, p.version, NULL AS folder
+FROM packages p
+JOIN artifacts a ON a.package_id = p.id
+JOIN package_status s ON s.artifact_id = a.id
+WHERE p.ecosystem = 'npm' AND p.name = %(name)s
+UNION ALL
+SELECT s.id, c ->> 'version', {FOLDER}
+FROM artifact_evidence e
+JOIN package_status s ON s.artifact_id = e.artifact_id
+CROSS JOIN LATERAL jsonb_array_elements(e.inspection -> 'components') c
+WHERE e.inspection -> 'components' @> CAST(%(wanted)s AS jsonb) AND c ->> 'name' = %(name)s
+"""  # noqa: S608 - a constant
+"""Rows of every version, and of packages that have one inside; each has an index of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +90,24 @@ def parse(purl_range: str) -> Denied:
     return what
 
 
-def deny(session: Session, what: Denied, *, by: Principal, reason: str) -> int:
-    """Store the word; idempotent while it is in force. :func:`sweep` it once this is committed.
+def deny(session: Session, what: Denied, *, by: Principal, reason: str) -> tuple[int, Swept]:
+    """Store the word, and end everything known that is denied; idempotent while it is in force.
+
+    Until the caller commits, vetting waits for it.
 
     Returns:
-        Its id.
+        The denial's id, and what it ended.
 
     Raises:
         Forbidden: the role was taken away meanwhile.
     """
     still_decides(session, by)
+    session.connection().exec_driver_sql(LOCK)
+    stored = _store(session, what, by=by, reason=reason)
+    return stored, _sweep(session, what, by=by, reason=reason)
+
+
+def _store(session: Session, what: Denied, *, by: Principal, reason: str) -> int:
     values = {"ecosystem": ECOSYSTEM, "name": what.name, "range": what.range}
     stored = session.scalar(
         insert(DeniedPackage)
@@ -95,32 +125,54 @@ def deny(session: Session, what: Denied, *, by: Principal, reason: str) -> int:
     return int(stored)
 
 
-def sweep(session: Session, what: Denied, *, by: Principal, reason: str) -> Swept:
-    """End everything known that is denied: what is vetted, waits, is approved or published."""
-    rows = lock(session, _concerned(session, what))
-    error = f"denied: {reason}"
-    open_rows = [row.id for row in rows.values() if row.status in IN_VETTING]
+def _sweep(session: Session, what: Denied, *, by: Principal, reason: str) -> Swept:
+    """End what is vetted, waits, is approved or published: the versions, and who bundles one."""
+    concerned = _concerned(session, what, reason)
+    rows = lock(session, concerned)
+    swept = Swept([], [])
+
+    def why(row: Row[Any]) -> str:
+        return concerned[row.id]
+
+    for error, group in groupby(sorted(rows.values(), key=why), why):
+        _end(session, [*group], swept, by=by, error=error)
+    return Swept(sorted(swept.rejected), sorted(swept.recalled))
+
+
+def _end(
+    session: Session, rows: Sequence[Row[Any]], swept: Swept, *, by: Principal, error: str
+) -> None:
+    """End locked rows for one reason, and add them to ``swept``."""
+    open_rows = [row.id for row in rows if row.status in IN_VETTING]
     cancelled = control.cancel(session, VETTING_QUEUE, open_rows, why=error)
-    sql.run(session, sql.BY_POLICY, cancelled)
-    taken = [row for row in rows.values() if approved(row)]
+    taken = [row for row in rows if approved(row)]
     returned = take_back(session, taken, by=by, reason=error)
-    waiting = [row.id for row in rows.values() if row.status == VETTING_QUEUE.done]
+    waiting = [row.id for row in rows if row.status == VETTING_QUEUE.done]
     sql.run(session, sql.REFUSE, [*waiting, *returned], failure="policy", error=error)
     rejected = sorted([*cancelled, *waiting, *returned])
+    sql.run(session, sql.DENIED, rejected)
     refused = [f"package:{row_id}" for row_id in rejected]
     audit.record_each(session, by, "package.refused", refused, reason=error)
-    return Swept(rejected, sorted({row.id for row in taken} - set(returned)))
+    swept.rejected.extend(rejected)
+    swept.recalled.extend({row.id for row in taken} - set(returned))
 
 
-def _concerned(session: Session, what: Denied) -> list[int]:
-    """Queue rows of denied versions. Only what has the name is matched."""
-    found = session.execute(
-        select(PackageStatus.id, Package.version)
-        .join(Artifact, Artifact.id == PackageStatus.artifact_id)
-        .join(Package, Package.id == Artifact.package_id)
-        .where(Package.ecosystem == ECOSYSTEM, Package.name == what.name)
-    )
-    return [row.id for row in found if denies(what.range, row.version)]
+def _concerned(session: Session, what: Denied, reason: str) -> Mapping[int, str]:
+    """Why each queue row ends that has a denied version, itself before what it bundles."""
+    connection = session.connection()
+    connection.exec_driver_sql(_BY_INDEX)
+    asked = {"name": what.name, "wanted": json.dumps([{"name": what.name}])}
+    found = connection.exec_driver_sql(_NAMED, asked).all()
+    connection.exec_driver_sql(_BY_COST)
+    errors: dict[int, str] = {}
+    for row in sorted(found, key=lambda row: (row.folder is not None, row.folder)):
+        if row.id not in errors and denies(what.range, row.version):
+            errors[row.id] = (
+                f"denied: {reason}"
+                if row.folder is None
+                else copy_denied(what.name, row.version, row.folder, reason)
+            )
+    return errors
 
 
 def in_force(session: Session) -> Sequence[DeniedPackage]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from backend.autocommit import Autocommit, Statement
 from backend.workloads.packages.advisories import known
 from backend.workloads.packages.cache import ContentStore
-from backend.workloads.packages.denied_versions import DENIALS, denial_of
+from backend.workloads.packages.denied_versions import COPY_DENIALS, DENIALS, WAIT, denial_of
 from backend.workloads.packages.heuristics.resemblance import NAMES
 from backend.workloads.packages.policy import MARK, PolicyInForce, policy_in_force
 from backend.workloads.packages.scanning.inspection import Inspection
@@ -40,7 +40,7 @@ class PackageSnapshot(BaseModel):
     imported: SkipValidation[dict[str, Any] | None] = Field(None, exclude=True)
     """What imported advisories say of its name, and of those it bundles; None before any import."""
     denied: str | None = Field(None, exclude=True)
-    """Why nobody gets this version, by a person's word; None where nobody said so."""
+    """Why nobody gets this version, or one that it bundles, by a person's word; mostly None."""
     names: SkipValidation[dict[str, Any] | None] = Field(None, exclude=True)
     """Those that its own is compared with; see ``heuristics.resemblance``."""
     waivers: SkipValidation[tuple[Waiver, ...]] = Field((), exclude=True)
@@ -52,7 +52,8 @@ _NAMES: Final = """ANY(array_prepend(p.name, ARRAY(
 
 READ: Final = Statement(f"""
 SELECT a.id, p.name, p.version, a.integrity, a.sha512, e.registry_record, e.inspection,
-  {MARK} AS policy_mark, {DENIALS} AS denials, {WAIVERS} AS waivers,
+  {MARK} AS policy_mark, {DENIALS} AS denials, {COPY_DENIALS} AS copy_denials,
+  {WAIVERS} AS waivers,
   {known.about(_NAMES)} AS imported, {NAMES} AS names
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
@@ -61,10 +62,12 @@ LEFT JOIN artifact_evidence e ON e.artifact_id = a.id
 WHERE s.id = %(row_id)s
 """)  # noqa: S608 - put together from constants
 
+_SETTLED: Final = Statement(WAIT)
+
 
 def reader(cache: ContentStore) -> Callable[[Autocommit, int], PackageSnapshot | None]:
     def read(statements: Autocommit, row_id: int) -> PackageSnapshot | None:
-        rows = statements.rows(READ, {"row_id": row_id})
+        rows = statements.together((_SETTLED, READ), {"row_id": row_id})
         if not rows:
             return None
         found = rows[0]
@@ -79,7 +82,7 @@ def reader(cache: ContentStore) -> Callable[[Autocommit, int], PackageSnapshot |
             inspection=found.inspection,
             policy=policy_in_force(statements, found.policy_mark),
             imported=found.imported,
-            denied=denial_of(found.version, found.denials),
+            denied=denial_of(found.version, found.denials, found.copy_denials),
             names=found.names,
             waivers=of_version(found.version, found.waivers),
         )

@@ -14,7 +14,7 @@ def verdict_digest(
     tier: str | None,
     findings: Iterable[Finding],
     scan_result: str,
-    policy_digest: str,
+    policy_digest: str | None,
     waivers: Iterable[int] = (),
 ) -> str:
     """SHA-256 (hex) over canonical JSON of bytes, licence, findings, policy and waivers.
@@ -26,6 +26,7 @@ def verdict_digest(
         sha512: hex, of the bytes.
         expression: the licence that the verdict goes by, and its ``tier``.
         scan_result: whether every source covered the package.
+        policy_digest: None where a person's word counts, whatever the policy.
         waivers: ids of those that count.
     """
     seen = {

@@ -7,11 +7,12 @@ from urllib.parse import unquote
 
 from backend.autocommit import Autocommit, Statement
 from backend.problems import Malformed
+from backend.workloads.packages.denied_versions import FOLDER
 from backend.workloads.packages.lockfile.coordinates import valid_name
 
 LAST: Final = 2**63 - 1  # no id is greater
 
-_COLUMNS: Final = """
+_COLUMNS: Final = f"""
 SELECT w.id AS use, r.id AS request_id, r.application_name, r.version AS application_version,
   u.username AS requestor, r.withdrawn_at IS NOT NULL AS withdrawn, s.id, p.name, p.version,
   s.status, w.entries AS paths, w.dev, w.optional, bundled.paths AS bundled
@@ -24,10 +25,10 @@ LEFT JOIN package_status s ON s.artifact_id = a.id
 LEFT JOIN artifact_evidence e ON e.artifact_id = a.id
 CROSS JOIN LATERAL (
   SELECT array_agg((c ->> 'name') || '@' || (c ->> 'version') || ' in '
-    || regexp_replace(c ->> 'path', '/package[.]json$', '')) AS paths
+    || {FOLDER}) AS paths
   FROM jsonb_array_elements(e.inspection -> 'components') c
   WHERE c @> CAST(%(component)s AS jsonb)) bundled
-"""
+"""  # noqa: S608 - put together from constants
 
 # The planner takes documents for as short as the rows that point to them, and would read them all.
 _BY_INDEX: Final = Statement("SELECT set_config('enable_seqscan', 'off', true)")

@@ -144,7 +144,7 @@ def ping(session: Session, webhook_id: int, *, by: Principal) -> int:
     made = insert(Event).values(
         kind=PING,
         subject=f"webhook:{webhook_id}",
-        detail={"webhook_id": webhook_id, "sent_by": by.username},
+        detail={"webhook_id": webhook_id, "people": {"sent_by": by.id}},
         dispatched_at=func.now(),
     )
     event_id = session.execute(made.returning(Event.id)).scalar_one()

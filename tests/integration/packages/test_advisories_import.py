@@ -278,11 +278,12 @@ def test_records_are_fetched_from_a_url_under_the_rules_of_downloads(house: Hous
     assert (done.source, done.added) == (f"{at}/feed", 1)
 
     refused = {
-        "/away": "neither the registry nor a listed CDN",
+        "/away": "neither the server of ADVISORIES_URL nor a listed CDN",
         "/html": "it is not JSON",
-        "/nothing": "answered 404",
+        "/nothing": f"the server of ADVISORIES_URL does not have it: {at}/nothing answered 404",
     }
     for path, said in refused.items():
         settings = house.reopened(ADVISORIES_URL=f"{at}{path}").settings
-        with pytest.raises(AdvisoriesError, match=said), reading.from_url(settings):
+        with pytest.raises(AdvisoriesError, match=said) as error, reading.from_url(settings):
             pass
+        assert "registry" not in str(error.value)

@@ -16,30 +16,37 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from backend.identity.roles import Role
+from tests import splunk_tree
 from tests.callers import Caller
 from tests.integration.packages.house import House
 
 EXAMPLES = 10  # of each operation and mode
+FEW = 3  # of those on one run: they are many, and read their paths, pages and contexts alike
+PROPS = "apps/web/local/props.conf"
 CHECKS = (
     not_a_server_error, status_code_conformance, content_type_conformance,
     response_schema_conformance,
 )  # fmt: skip
 PROFILE = hypothesis.settings(
-    max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
+    deadline=None, database=None, derandomize=True,
     suppress_health_check=list(hypothesis.HealthCheck), print_blob=False,
     phases=[hypothesis.Phase.generate],
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def lively_house(busy_house: House) -> House:
-    """With a request of one user in it, vetted, so that ids of one are found; and a worker."""
-    busy_house.changes |= {"LOGIN_RATE_PER_MINUTE": 100_000, "UPLOAD_RATE_PER_MINUTE": 100_000}
+def lively_house(busy_house: House, tmp_path_factory: pytest.TempPathFactory) -> House:
+    """With a vetted request and a parsed run, so that ids of one are found; and a worker."""
+    store = {"SPLUNK_KEY": "k" * 32, "STORAGE_DIR": tmp_path_factory.mktemp("store")}
+    rates = {"LOGIN_RATE_PER_MINUTE": 100_000, "UPLOAD_RATE_PER_MINUTE": 100_000}
+    busy_house.changes |= {**store, **rates}
     busy_house.vet(busy_house.lock("left", "right"))
     busy_house.database.run(
         "INSERT INTO workers (name, hostname, pid, version, queues, heartbeat_at)"
-        " VALUES ('w', 'h', 1, '1', '{packages}', now() + interval '1 hour')"
+        " VALUES ('w', 'h', 1, '1', '{packages,splunk}', now() + interval '1 hour')"
     )
+    with busy_house.sessions.begin() as session:
+        splunk_tree.store(session, {PROPS: "[a]\nTZ = UTC\n"}, by=busy_house.people.user.id)
     return busy_house
 
 
@@ -74,7 +81,10 @@ def try_out(house: House, operation: Any, mode: GenerationMode) -> None:
     caller = house.people(f"admin-{operation.method}-{len(house.people.known)}", Role.ADMIN)
     headers = {"Authorization": f"Bearer {caller.token}"}
 
-    @PROFILE
+    few = operation.path.startswith("/v1/runs/{")
+    profile = hypothesis.settings(PROFILE, max_examples=FEW if few else EXAMPLES)
+
+    @profile
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)

@@ -8,6 +8,8 @@ from sqlalchemy import text
 
 from backend import events
 from backend.autocommit import Autocommit
+from backend.identity import erasing
+from backend.identity.roles import Role
 from backend.queue import leases
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 from tests.integration.packages.courier import (
@@ -83,6 +85,33 @@ def test_a_request_is_told_of_when_its_last_package_has_ended_and_once(
     assert (rejected["purl"], rejected["failure"]) == ("pkg:npm/blocked@1.0.0", "policy")
     assert "AGPL-3.0-only" in rejected["error"]
     assert house.database.one("SELECT count(*) FROM request_watches") == 0
+
+
+def test_no_event_keeps_the_name_of_a_person_who_is_erased(
+    house: House, courier: Courier, receiver: Receiver
+) -> None:
+    webhook = add_webhook(house, receiver.url, "request.finished")
+    receiver.secret = webhook["secret"]
+    house.vet(house.lock("left"), by=house.people("mallory-unlikely"))
+    path = f"/api/webhooks/{webhook['id']}/ping"
+    assert house.people("root-unlikely", Role.ADMIN)("POST", path).status_code == 202
+    courier.run()
+    said = {event["type"]: event["data"] for event in receiver.accepted}
+    assert said["request.finished"]["requestor"] == "mallory-unlikely"
+    assert said["ping"] == {"webhook_id": webhook["id"], "sent_by": "root-unlikely"}
+    for table, stored in house.database.texts():
+        assert not table.startswith("events.") or "unlikely" not in stored
+
+    with house.sessions.begin() as session:
+        erasing.erase(session, "test", house.people("mallory-unlikely").id)
+    house.database.run(
+        "UPDATE webhook_deliveries SET status = 'pending', completed_at = NULL, attempts = 0,"
+        " step = NULL, available_at = now()"
+    )
+    courier.run()
+
+    again = [event["data"] for event in receiver.accepted if event["type"] == "request.finished"]
+    assert [data["requestor"].partition("-")[0] for data in again] == ["mallory", "erased"]
 
 
 def test_two_packages_that_end_at_the_same_moment_finish_their_request(

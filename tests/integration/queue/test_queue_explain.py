@@ -20,8 +20,8 @@ from tests.integration.queue.probe_workload import ERRAND, PARCEL, PROBE, PUBLIS
 Ask = Callable[..., Explanation]
 REASONS = [
     "waiting", "next", "backing-off", "snoozed", "scheduled", "paused", "no-worker", "draining",
-    "suspect", "blocked", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done", "entering",
-    "unknown-status", "rejected", "human", "permanent", "exhausted", "timeout", "poison",
+    "suspect", "blocked", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done",
+    "entering", "unknown-status", "rejected", "human", "permanent", "exhausted", "timeout", "poison",
     "cancelled",
 ]  # fmt: skip
 

@@ -240,9 +240,9 @@ def test_an_endless_step_is_told_and_then_killed_at_its_limit(
 
 
 def test_a_step_may_say_itself_when_it_is_told(children: Children) -> None:
-    soon = {"timeout": timedelta(seconds=20), "soft_timeout": timedelta(seconds=0.2)}
+    soon = timedelta(seconds=0.2)
     with pytest.raises(TimedOut, match=r"soft limit of 0\.2 s"):
-        evaluate(children, statements("while True: pass"), **soon)
+        evaluate(children, statements("while True: pass"), timeout=soon * 99, soft_timeout=soon)
     with pytest.raises(ValueError, match="soft limit"):
         step(timeout=timedelta(seconds=1), soft_timeout=timedelta(seconds=1))
 

@@ -12,7 +12,7 @@ from backend.db import Sessions
 from backend.queue import leases
 from backend.queue.leases import Lease
 from backend.queue.retry import LeaseLost
-from backend.workloads.splunk import recording, workload
+from backend.workloads.splunk import clearing, recording, workload
 from backend.workloads.splunk.copying import line
 from backend.workloads.splunk.lifecycle import SPLUNK_QUEUE
 from backend.workloads.splunk.model import IngestionRun
@@ -100,7 +100,7 @@ def test_rows_of_an_earlier_parse_are_replaced_and_no_other_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recording, "ROWS", 2)
+    monkeypatch.setattr(clearing, "ROWS", 2)
     leave(
         tmp_path,
         run_notices=[(0, "trailing-data", "more")],

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from backend import cli
-from backend.cli import splunk_runs
+from backend.cli import splunk_effective, splunk_matching, splunk_runs
 from backend.db import make_engine, make_sessions
 from backend.queue import control
 from backend.queue.attempts import Attempt
@@ -20,7 +20,7 @@ from backend.web.assembly import assemble
 from backend.workloads.splunk import contents_service
 from backend.workloads.splunk.lifecycle import SPLUNK_QUEUE
 from tests.callers import Caller
-from tests.conftest import CreateDatabase
+from tests.conftest import REPOSITORY, CreateDatabase
 from tests.integration.packages.house import People
 from tests.integration.splunk.ingesting import APP, Files, Ingestion, tar_of
 from workers.isolation import Children
@@ -458,7 +458,8 @@ class InProcess:
         return self.api.ask("GET", path.removeprefix("/v1"))
 
     def post(self, path: str, body: Any) -> Any:
-        return self.api.ask("POST", path.removeprefix("/v1"), 202, json=body)
+        code = 202 if path.endswith("/parse") else 200
+        return self.api.ask("POST", path.removeprefix("/v1"), code, json=body)
 
 
 def test_the_command_line(
@@ -491,3 +492,28 @@ def test_the_command_line(
     api.ingestion.work()
     assert "failed (permanent), " in said("status", failed, "--wait", code=1)
     said("show", api.run, "--app", "web", code=2)
+
+
+def test_the_first_session_is_as_the_documentation_shows_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (splunk_runs, splunk_effective, splunk_matching):
+        monkeypatch.setattr(module, "caller", lambda _url: InProcess(api))
+    folder = REPOSITORY / "examples" / "splunk"
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    run = api.ingestion.parsed(files, type_="ds_etc")
+    page = (REPOSITORY / "docs" / "splunk.md").read_text()
+    session = page.partition("## A first session")[2].partition("## Uploading")[0]
+    asked = [
+        line[2:].partition("#")[0].split() for line in session.splitlines() if line[:2] == "$ "
+    ]
+    commands = [words[2:] for words in asked if words[0] == "lockkeeper" and words[3] == "1"]
+
+    for command in commands:
+        if command[0] != "status":  # it took another time
+            assert cli.main(["splunk", command[0], str(run), *command[2:]]) == 0
+    shown = capsys.readouterr().out.replace(f"run {run} ", "run 1 ").splitlines()
+    shown = [line for line in shown if " request.served " not in line and "<masked:" not in line]
+
+    assert len(shown) > 20
+    assert [line for line in shown if line not in session] == []

@@ -85,7 +85,8 @@ def test_a_fault_of_our_own_says_where_and_not_with_what(
     key = new_key()
     (tmp_path / parse_step.ARCHIVE).write_bytes(b"".join(encrypted([b"[a]\n"], key)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parse_step, "names_a_secret", lambda path: {}["hunter2"])
+    nothing: dict[str, bool] = {}
+    monkeypatch.setattr(parse_step, "names_a_secret", lambda _path: nothing["hunter2"])
     run = {"filename": "a.conf", "type": "single_conf", "data_key": key.hex()}
 
     with pytest.raises(Transient) as raised:

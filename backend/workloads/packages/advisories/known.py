@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from backend.workloads.packages.advisories.stored import restored
 from backend.workloads.packages.scanning.findings import Component
-from backend.workloads.packages.scanning.osv_record import finding
+from backend.workloads.packages.scanning.osv_record import finding, repairs
 from backend.workloads.packages.scanning.sources import Coverage, SourceResult
 
 SOURCE: Final = "imported"
@@ -63,4 +63,12 @@ class ImportedAdvisories:
                 if package == component.name and (found := finding(advisory, component, SOURCE))
             ),
             coverage=self._coverage,
+            repairs=self._repaired(components[0]) if components else (),
+        )
+
+    def _repaired(self, component: Component) -> tuple[str, ...]:
+        return tuple(
+            advisory.id
+            for package, advisory in self._advisories
+            if package == component.name and repairs(advisory, component)
         )

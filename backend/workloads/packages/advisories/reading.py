@@ -23,6 +23,7 @@ from backend.workloads.packages.scanning.osv_record import RecordError
 NAMED: Final = 5  # broken records in the message
 DOWNLOAD_SECONDS: Final = 1800.0
 DOWNLOAD_BYTES: Final = 4 * 1024 * 1024 * 1024
+_SERVER: Final = "the server of ADVISORIES_URL"
 _ACCEPT: Final = "application/zip, application/json;q=0.9, */*;q=0.5"
 
 
@@ -100,7 +101,9 @@ def _download(url: str, ca_file: Path | None, target: Path) -> None:
         raise SettingsError(f"ADVISORIES_URL cannot be used: {error}") from None
     try:
         with (
-            Origin(site, ca_file=ca_file, timeout=seconds(DOWNLOAD_SECONDS)) as origin,
+            Origin(
+                site, ca_file=ca_file, timeout=seconds(DOWNLOAD_SECONDS), server=_SERVER
+            ) as origin,
             origin.stream(url, accept=_ACCEPT, max_bytes=DOWNLOAD_BYTES) as body,
             target.open("wb") as file,
         ):

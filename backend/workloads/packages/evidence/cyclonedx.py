@@ -101,9 +101,12 @@ def _property(name: str, value: str) -> Json:
 
 
 def _findings(part: Part) -> Iterator[Json]:
-    advisories: list[Json] = (part.package["advisories"] if part.package else None) or []
-    for finding in advisories:
+    """What the scan found, and advisories that came up since."""
+    package = part.package or {}
+    for finding in package.get("advisories") or ():
         yield _vulnerability(finding, part)
+    for flag in package.get("standing") or ():
+        yield _vulnerability(flag, part)
 
 
 def _vulnerability(finding: Json, part: Part) -> Json:

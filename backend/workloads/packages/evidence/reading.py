@@ -3,6 +3,7 @@
 from typing import Final
 
 from backend.identity.callers import answering
+from backend.workloads.packages.advisories.flagging import STANDING
 from backend.workloads.packages.policy import NEWEST
 from backend.workloads.packages.service_sql import FROM, ONE, REQUEST, UTC
 from backend.workloads.packages.waivers.in_force import shown
@@ -56,13 +57,31 @@ _BUNDLED: Final = """(
 
 _NAMED: Final = "'id', s.id, 'name', p.name, 'version', p.version, 'purl', p.purl"
 
+# All of them, as nobody deletes one; what stands is a vulnerability that the scan does not tell of.
+_FLAGS: Final = f"""
+SELECT artifact_id, json_agg(said ORDER BY id) AS flags,
+  json_agg(said ORDER BY id) FILTER (WHERE stands) AS standing
+FROM (
+  SELECT g.artifact_id, g.id, {STANDING} AS stands,
+    json_build_object('advisory', g.advisory_id, 'aliases', a.aliases, 'kind', g.kind,
+      'severity', g.severity, 'title', a.title, 'fixed', g.fixed, 'source', a.source,
+      'component', g.component, 'withdrawn', a.withdrawn, 'since', {_utc("g.since")},
+      'stands', {STANDING}, 'lifted_at', {_utc("g.lifted_at")},
+      'lifted_because', g.lifted_because) AS said
+  FROM advisory_flags g JOIN advisories a ON a.id = g.advisory_id
+  WHERE g.artifact_id IN (SELECT artifact_id FROM request_packages WHERE request_id = r.id)
+) flag
+GROUP BY artifact_id
+"""  # noqa: S608 - put together from constants
+
 _PACKAGE: Final = f"""
+WITH flagged AS MATERIALIZED ({_FLAGS})
 SELECT p.name, p.version, s.id, s.policy_digest,
   json_build_object({_NAMED}, 'sha512', a.sha512, 'asked', asked.lines, 'dev', asked.dev,
     'optional', asked.optional, 'status', s.status, 'scan_result', s.scan_result,
     'concluded', s.license_identifier, 'declared', e.inspection -> 'licence',
     'inspected', e.inspection IS NOT NULL, 'bundled', {_BUNDLED},
-    'advisories', scanned.advisories) AS part,
+    'advisories', scanned.advisories, 'standing', flagged.standing) AS part,
   json_build_object({_NAMED}, 'status', s.status, 'failure', s.failure, 'error', s.error,
     'asked', asked.lines, 'bytes', json_build_object('sha512', a.sha512, 'size', a.size,
       'checked', a.checked, 'registry_agrees', a.registry_agrees),
@@ -79,7 +98,8 @@ SELECT p.name, p.version, s.id, s.policy_digest,
     'registry', e.registry_record -> 'license_expression',
     'files', CASE WHEN e.inspection IS NOT NULL THEN {_LICENCE_FILES} END,
     'bundled', {_BUNDLED}) AS licence,
-  json_build_object({_NAMED}, 'scan', scanned.scan) AS finding
+  json_build_object({_NAMED}, 'scan', scanned.scan,
+    'flags', coalesce(flagged.flags, '[]')) AS finding
 FROM (SELECT DISTINCT artifact_id FROM request_packages WHERE request_id = r.id) mine
 CROSS JOIN LATERAL ({_ASKED}) asked
 JOIN package_status s ON s.artifact_id = mine.artifact_id
@@ -87,6 +107,7 @@ JOIN packages p ON p.id = asked.package_id
 JOIN artifacts a ON a.id = mine.artifact_id
 LEFT JOIN artifact_evidence e ON e.artifact_id = mine.artifact_id
 LEFT JOIN LATERAL ({_SCAN}) scanned ON true
+LEFT JOIN flagged ON flagged.artifact_id = mine.artifact_id
 """  # noqa: S608 - put together from constants
 
 _ORDER: Final = "ORDER BY name, version, id"

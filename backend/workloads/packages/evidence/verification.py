@@ -17,6 +17,7 @@ from backend.audit.statements import SealStatement
 from backend.problems import Malformed
 from backend.workloads.packages.evidence import bundle
 from backend.workloads.packages.evidence.bundle import EvidenceStatement
+from backend.workloads.packages.evidence.flags import contradiction
 from backend.workloads.packages.evidence.stored_lock import Json
 from backend.workloads.packages.scanning.findings import Finding
 from backend.workloads.packages.verdict_digest import verdict_digest
@@ -175,6 +176,8 @@ def _check_agreement(
         raise Altered(f"{bundle.DECISIONS} speaks of a package that the request has not.")
     for found in documents[bundle.FINDINGS]:
         _check_verdict(packages[found["id"]], found["scan"])
+    if odd := contradiction(packages, documents):
+        raise Altered(odd)
     _check_boms(packages, documents)
 
 

@@ -27,7 +27,7 @@ from backend.queue.breaker import Breakers
 from backend.settings import SettingsError
 from backend.workloads.packages.registry import answers
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
-from backend.workloads.packages.registry.sites import Boundary
+from backend.workloads.packages.registry.sites import REGISTRY, Boundary
 
 MAX_REDIRECTS = 3
 NAMES_KEPT = 60.0  # seconds
@@ -92,6 +92,7 @@ class Origin:
         resolver: has the signature of ``socket.getaddrinfo``.
         refuse: why an address other than the registry's own may not be connected to.
         breakers: one for the registry and for each CDN; what broke off counts as a failure.
+        server: what errors call it, where it is something else than a registry.
 
     Raises:
         SettingsError: the URL, a CDN, the token or the CA file cannot be used.
@@ -108,21 +109,23 @@ class Origin:
         resolver: Callable[..., list[Any]] = socket.getaddrinfo,
         refuse: Callable[[str], str | None] = addresses.refusal,
         breakers: Breakers | None = None,
+        server: str = REGISTRY,
     ) -> None:
         try:
-            self._boundary = Boundary.around(base_url, cdns)
+            self._boundary = Boundary.around(base_url, cdns, server=server)
         except ValueError as error:
             raise SettingsError(f"a registry or CDN URL cannot be used: {error}") from None
         if token is not None and not (token.isascii() and token.isprintable()):
             raise SettingsError("the registry token holds characters that a header may not hold")
         parts = urlsplit(base_url)
         self.base_url = f"{self._boundary.origin}{parts.path.rstrip('/')}"
+        self._server = server
         self._token = token
         self._timeout = timeout
         self._resolver = resolver
         self._refuse = refuse
         self._breakers = breakers or Breakers()
-        self._connections = Connections(_tls(ca_file))
+        self._connections = Connections(_tls(ca_file, server))
         self._resolved: dict[Site, tuple[float, list[str]]] = {}
 
     def __enter__(self) -> Self:
@@ -184,8 +187,8 @@ class Origin:
         ):
             if exchange.status in answers.REDIRECTS:
                 _discard(exchange)
-                raise RegistryPermanent("the registry redirected a write", "redirect-refused")
-            answer = _body(url, exchange, max_bytes, expected=answers.WRITTEN)
+                raise RegistryPermanent(f"{self._server} redirected a write", "redirect-refused")
+            answer = self._body(url, exchange, max_bytes, expected=answers.WRITTEN)
             return Response(answer.url, answer.headers, _unpack(answer, max_bytes))
 
     @contextmanager
@@ -201,12 +204,12 @@ class Origin:
             ):
                 location = exchange.headers.get("Location")
                 if exchange.status not in answers.REDIRECTS or location is None:
-                    yield _body(url, exchange, max_bytes)
+                    yield self._body(url, exchange, max_bytes)
                     return
                 _discard(exchange)
             url, came_from = _join(url, location), site
         raise RegistryPermanent(
-            f"the registry redirected more than {MAX_REDIRECTS} times", "redirect-refused"
+            f"{self._server} redirected more than {MAX_REDIRECTS} times", "redirect-refused"
         )
 
     def _permit(self, url: str, came_from: Site | None) -> Site:
@@ -216,8 +219,10 @@ class Origin:
         except ValueError as error:
             reason = f"its URL cannot be used: {error}"
         if reason is not None:
-            what = "a URL outside the registry" if came_from is None else "the registry's redirect"
-            raise RegistryPermanent(f"{what} was refused: {reason}", "redirect-refused")
+            kind = "a URL outside" if came_from is None else "a redirect of"
+            raise RegistryPermanent(
+                f"{kind} {self._server} was refused: {reason}", "redirect-refused"
+            )
         return site
 
     def _ask(
@@ -243,6 +248,18 @@ class Origin:
         except _NETWORK_FAILURES as error:
             self._resolved.pop(site, None)  # it may have moved
             raise _transient(error, without_query(url)) from error
+
+    def _body(
+        self, url: str, exchange: Exchange, max_bytes: int, expected: Container[int] = answers.READ
+    ) -> Body:
+        shown = without_query(url)
+        failure = answers.failure(
+            exchange.status, exchange.headers, url=shown, expected=expected, server=self._server
+        )
+        if failure is not None:
+            _discard(exchange)
+            raise failure
+        return Body(shown, exchange, max_bytes=max_bytes)
 
     def _resolve(self, site: Site) -> list[str]:
         """Addresses that may be connected to; other hosts' are checked again on every request.
@@ -278,17 +295,6 @@ def without_query(url: str) -> str:
     return f"{Site.of(url)}{urlsplit(url).path}"
 
 
-def _body(
-    url: str, exchange: Exchange, max_bytes: int, expected: Container[int] = answers.READ
-) -> Body:
-    shown = without_query(url)
-    failure = answers.failure(exchange.status, exchange.headers, url=shown, expected=expected)
-    if failure is not None:
-        _discard(exchange)
-        raise failure
-    return Body(shown, exchange, max_bytes=max_bytes)
-
-
 def _too_large(url: str, max_bytes: int) -> RegistryPermanent:
     return RegistryPermanent(f"{url} is larger than {max_bytes} bytes", "too-large")
 
@@ -299,13 +305,13 @@ def _said_length(headers: Mapping[str, str]) -> int:
     return int(value[:20]) if value.isascii() and value.isdigit() else 0
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def _tls(ca_file: Path | None, server: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         try:
             context.load_verify_locations(ca_file)
         except OSError as error:
-            raise SettingsError(f"the registry's CA file cannot be used: {error}") from None
+            raise SettingsError(f"the CA file of {server} cannot be used: {error}") from None
     return context
 
 

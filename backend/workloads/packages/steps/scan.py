@@ -54,8 +54,11 @@ class Inspected(BaseModel):
 def with_inspection(
     package: PackageSnapshot, result: Inspected, answered: Any
 ) -> PackageSnapshot | None:
-    """The package as it stands once the evidence is stored; None where the tiers have changed."""
-    if answered is None or answered.policy_mark != package.policy.mark:
+    """The package as it stands once the evidence is stored; None where that is to be read.
+
+    The tiers have changed, or it bundles packages: each may be denied, or become so meanwhile.
+    """
+    if answered is None or answered.policy_mark != package.policy.mark or result.found.components:
         return None
     return package.model_copy(update={"inspection": result.found, "imported": answered.imported})
 
@@ -70,7 +73,7 @@ class ScanResult(BaseModel):
     expression: str | None
     tier: str | None
     score: int | None
-    policy_digest: str
+    policy_digest: str | None
     verdict_digest: str
     waivers: tuple[int, ...]
     rulings: tuple[Ruling, ...]
@@ -154,6 +157,8 @@ def _judged(
     case = case_of(package, inspection, report, waived, own_registry=tools.own_registry)
     judgement = package.policy.rules.judge(case, datetime.now(UTC))
     waivers = tuple(waiver.id for waiver in waived.waivers)
+    # What a person denied is looked at anew whenever it is asked for, as after the early verdict.
+    judged_by = None if package.denied else package.policy.digest
     result = ScanResult(
         report=report.model_copy(
             update={"findings": findings, "notes": (*report.notes, look.note)}
@@ -161,14 +166,14 @@ def _judged(
         expression=verdict.expression,
         tier=verdict.tier,
         score=verdict.score,
-        policy_digest=package.policy.digest,
+        policy_digest=judged_by,
         verdict_digest=verdict_digest(
             sha512=package.sha512 or "",
             expression=verdict.expression,
             tier=verdict.tier,
             findings=findings,
             scan_result=report.result,
-            policy_digest=package.policy.digest,
+            policy_digest=judged_by,
             waivers=waivers,
         ),
         waivers=waivers,
