@@ -31,9 +31,16 @@ Wait = Callable[[float], None]
 
 
 def follow(
-    client: Client, request_id: int, show: Show, *, wait: Wait = time.sleep
+    client: Client,
+    path: str,
+    show: Show,
+    *,
+    finished: Callable[[Json], bool] = report.finished,
+    wait: Wait = time.sleep,
 ) -> dict[str, Any]:
-    """Look at a request, show it, and so on until it is finished; answers its last detail.
+    """Look at what is at ``path``, a request, show it, and so on until it is finished.
+
+    Answers what was seen last.
 
     Raises:
         CommandError: the server refused, or was away for longer than PATIENCE.
@@ -42,7 +49,7 @@ def follow(
     while True:
         began = time.monotonic()
         try:
-            detail = client.get(f"/api/packages/requests/{request_id}")
+            detail = client.get(path)
         except Unreachable:
             if time.monotonic() - heard > PATIENCE:
                 raise
@@ -50,7 +57,7 @@ def follow(
             continue
         heard = time.monotonic()
         show(detail)
-        if report.finished(detail):
+        if finished(detail):
             return detail
         wait(max(PAUSE, GENTLE * (heard - began)))
 

@@ -91,7 +91,7 @@ def watch(client: Client, request_id: int, *, fail_on: tuple[str, ...], as_json:
 
     began = time.monotonic()
     with progress.display(look.console(stderr=True)) as show:
-        detail = progress.follow(client, request_id, show)
+        detail = progress.follow(client, f"/api/packages/requests/{request_id}", show)
     seconds = time.monotonic() - began
     if as_json:
         click.echo(json.dumps(report.result(detail, seconds)))

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import click
 
-from backend.cli import splunk_effective, splunk_matching
+from backend.cli import splunk_effective, splunk_matching, splunk_runs
 from backend.cli.account import url_option
 from backend.cli.errors import EXIT_CODES
 from backend.cli.file_form import FileForm
 from backend.cli.requests import caller, json_option
 from backend.cli.words import plain
-
-TYPES = ("ds_etc", "instance_etc", "app_bundle", "single_conf")
 
 
 @click.group()
@@ -20,14 +18,14 @@ def splunk() -> None:
     """Upload Splunk configurations and ask about them."""
 
 
-for command in (*splunk_effective.COMMANDS, *splunk_matching.COMMANDS):
+for command in (*splunk_runs.COMMANDS, *splunk_effective.COMMANDS, *splunk_matching.COMMANDS):
     splunk.add_command(command)
 
 
 @splunk.command(short_help="Upload an archive or a conf file.", epilog=EXIT_CODES)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--type", "kind", required=True, type=click.Choice(TYPES),
+    "--type", "kind", required=True, type=click.Choice(splunk_runs.TYPES),
     help="What it is: etc/ of a deployment server or of another instance, apps, or one conf file.",
 )  # fmt: skip
 @click.option("--label", metavar="TEXT", help="A name for it.")

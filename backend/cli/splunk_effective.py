@@ -44,7 +44,7 @@ def _in_context(command: Command) -> Command:
 def effective(run: int, conf: str, url: str | None, as_json: bool, **asked: str | None) -> None:
     """Show what holds for CONF (inputs, props …) in RUN: value, file and line of each key."""
     path = f"/v1/runs/{run}/effective"
-    answer = _whole(caller(url), path, {"conf": conf, **asked}, "stanzas")
+    answer = whole(caller(url), path, {"conf": conf, **asked}, "stanzas")
     _show(answer, _stanzas(answer), as_json=as_json)
 
 
@@ -74,7 +74,7 @@ def diff(before: int, after: int, url: str | None, as_json: bool, **asked: str |
 
     Without --context: what the instance itself does, then each deployment app by itself.
     """
-    answer = _whole(caller(url), f"/v1/runs/{before}/diff/{after}", asked, "changes")
+    answer = whole(caller(url), f"/v1/runs/{before}/diff/{after}", asked, "changes")
     _show(answer, _changes(answer), as_json=as_json)
 
 
@@ -93,7 +93,7 @@ def _path(path: str, asked: Mapping[str, Any]) -> str:
     return f"{path}?{urlencode(sorted((k, v) for k, v in asked.items() if v is not None))}"
 
 
-def _whole(client: Client, path: str, asked: Mapping[str, Any], items: str) -> Json:
+def whole(client: Client, path: str, asked: Mapping[str, Any], items: str) -> Json:
     """All pages as one answer, whose list is named ``items``."""
     query = {**asked, "per_page": PER_PAGE}
     answer = client.get(_path(path, query))

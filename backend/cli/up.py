@@ -70,8 +70,9 @@ def _vet(house: House, lock: Path, content: bytes, *, as_json: bool) -> int:
     began = time.monotonic()
     answer = client.upload(lock, content)
     say(f"Request {answer['request_id']}: {answer['message']}")
+    path = f"/api/packages/requests/{answer['request_id']}"
     with progress.display(look.console(stderr=True)) as show:
-        detail = progress.follow(client, answer["request_id"], show, wait=house.wait)
+        detail = progress.follow(client, path, show, wait=house.wait)
     seconds = time.monotonic() - began
     look.console(stderr=as_json).print(look.summary(detail, seconds))
     if as_json:

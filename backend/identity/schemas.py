@@ -3,13 +3,24 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from backend.identity.model import USERNAME
 from backend.identity.passwords import MAX_LENGTH, MIN_LENGTH
 from backend.identity.roles import Role, Scope
 
-Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+def _in_utc(moment: datetime) -> datetime:
+    """A database takes no offset of sixteen hours, and no moment outside the years 1 to 9999."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("that moment is out of range") from None
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+GivenMoment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""One that a caller names."""
 RowId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Username = Annotated[str, Field(max_length=64, pattern=USERNAME)]
 NewPassword = Annotated[str, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]

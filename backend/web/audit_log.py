@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 from flask import Blueprint
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from backend.audit import reading, sealing
 from backend.audit.statements import CheckpointStatement, SealStatement
 from backend.identity.guard import Role, requires
-from backend.identity.schemas import Moment, Output, RowId
+from backend.identity.schemas import GivenMoment, Moment, Output, RowId
 from backend.operations import operation, transaction
 
 bp = Blueprint("audit_log", __name__, url_prefix="/api/audit-log")
@@ -22,8 +22,8 @@ class EntryPage(BaseModel):
     actor: Word | None = Field(None, description="A person's name, or a part of the system's.")
     action: Word | None = Field(None, description="Such as `user.created`.")
     subject: Word | None = Field(None, description="Such as `user:42`.")
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = Field(None, description="Exclusive.")
+    since: GivenMoment | None = None
+    until: GivenMoment | None = Field(None, description="Exclusive.")
     before: RowId | None = Field(None, description="`next` of the page before.")
     limit: int = Field(100, ge=1, le=500)
 

@@ -7,14 +7,13 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     Field,
     StringConstraints,
     model_validator,
 )
 
-from backend.identity.schemas import Input, Moment, Output, RowId
+from backend.identity.schemas import GivenMoment, Input, Moment, Output, RowId
 from backend.queue import bulk, dead, fleet, overview
 from backend.queue.dead import Place, Selection
 
@@ -90,8 +89,8 @@ class Filter(Input):
     partition: Name | None = None
     priority: int | None = Field(None, ge=1, le=10)
     error_contains: str | None = Field(None, min_length=1, max_length=200)
-    failed_after: AwareDatetime | None = Field(None, strict=False)
-    failed_before: AwareDatetime | None = Field(None, strict=False, description="Exclusive.")
+    failed_after: GivenMoment | None = Field(None, strict=False)
+    failed_before: GivenMoment | None = Field(None, strict=False, description="Exclusive.")
 
 
 class RequeueIn(Input):

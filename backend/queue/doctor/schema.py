@@ -15,6 +15,7 @@ from backend.queue.sql.examining import SHOWN
 
 MIGRATE: Final = "Run `lockkeeper migrate`."
 _POSTGRESQL: Final = URL.create("postgresql").get_dialect()()
+_CAST: Final = re.compile(r"::[a-z]\w*")  # the catalogue shows those that were implied
 _WORDS: Final = re.compile(r"'(?:[^']|'')*'|\b\d+\b")
 
 
@@ -159,8 +160,8 @@ def _same(index: Index, row: Row[Any]) -> bool:
 
 
 def _plain(column: str) -> str | frozenset[str]:
-    """Of an expression over a document, its literals: see :func:`_words`."""
-    return frozenset(_words(column)) if "->" in column else column
+    """Of an expression over a document, its literals: see :func:`_words`; of another, no casts."""
+    return frozenset(_words(column)) if "->" in column else _CAST.sub("", column)
 
 
 def _half_made(row: Row[Any]) -> Finding:

@@ -21,8 +21,8 @@ Ask = Callable[..., Explanation]
 REASONS = [
     "waiting", "next", "backing-off", "snoozed", "scheduled", "paused", "no-worker", "draining",
     "suspect", "blocked", "held", "stalled", "worker-gone", "waiting-for-person", "resting", "done",
-    "entering", "unknown-status", "rejected", "human", "permanent", "exhausted", "timeout", "poison",
-    "cancelled",
+    "entering", "unknown-status", "rejected", "human", "permanent", "exhausted", "timeout",
+    "poison", "cancelled",
 ]  # fmt: skip
 
 
