@@ -171,6 +171,7 @@ def test_a_second_run_reuses_data_and_accounts(first: Finished, place: Place) ->
     assert (place.data / "credentials.json").read_bytes() == accounts
 
 
+@pytest.mark.slow
 def test_a_package_that_fails_in_processing_makes_the_exit_code_one(place: Place) -> None:
     entry = publish(place.registry, "rudder", "1.0.0") | {"integrity": integrity(b"other bytes")}
     lock = write_lock(place.directory / "other.json", {"rudder": entry})
@@ -226,6 +227,7 @@ def kill_part(house: House, part: str) -> None:
     os.kill(min(victims), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_an_api_that_dies_is_named_and_the_rest_is_stopped(house: House) -> None:
     with all_gone(house.processes()):
         kill_part(house, "api")
@@ -256,6 +258,7 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_no_package_is_lost(
     assert "killed by signal 9: starting it again" in errors_of(place.data).read_text()
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_vetting_stops_everything(place: Place) -> None:
     entry = publish(place.registry, "mast", "1.0.0")
     path = tarball_path("mast", "1.0.0")
@@ -311,6 +314,7 @@ def test_a_port_that_is_taken_is_told(place: Place) -> None:
     assert said == f"lockkeeper: port {port} is taken: name another one with --port"
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(place: Place) -> None:
     entry = publish(place.registry, "boom", "1.0.0")
     path = tarball_path("boom", "1.0.0")
@@ -331,6 +335,7 @@ def await_words(file: Path, words: str) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_another_database_is_used_where_one_is_named(place: Place, database_url: str) -> None:
     env = place.env | {"DATABASE_URL": database_url.replace("+psycopg2", "")}
     data = place.directory / "elsewhere"

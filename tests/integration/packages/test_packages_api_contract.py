@@ -92,6 +92,7 @@ def try_out(house: House, operation: Any, mode: GenerationMode) -> None:
     ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_no_generated_call_crashes_the_api_or_gets_an_answer_that_is_not_described(
     lively_house: House, mode: GenerationMode
