@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend.workloads.splunk.matching.automaton import Work
-from backend.workloads.splunk.matching.clients import Client
+from backend.workloads.splunk.matching.entries import Client
 from backend.workloads.splunk.matching.props import Event, apply
 from backend.workloads.splunk.matching.serverclass import DeploymentServer, defined
 from backend.workloads.splunk.resolution.context import GLOBAL

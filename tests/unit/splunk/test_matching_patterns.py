@@ -18,6 +18,7 @@ from backend.workloads.splunk.matching.patterns import (
     WINDOWS_SOURCE,
     Edges,
     Pattern,
+    may_match,
     source_dialect,
 )
 from backend.workloads.splunk.matching.syntax import Unreadable
@@ -25,8 +26,10 @@ from backend.workloads.splunk.matching.syntax import Unreadable
 
 def matches(pattern: str, name: str, dialect: Dialect) -> bool:
     found = Pattern(pattern, dialect, Work()).matches(name)
-    # What is ruled out by its edges alone must not match: it is not even compiled.
-    assert not found or dialect is REGEX or Edges.of(pattern, dialect).fit(name)
+    if found and dialect is not REGEX:
+        # What is ruled out by its edges or parts alone must not match: it is not even compiled.
+        assert Edges.of(pattern, dialect).fit(name)
+        assert may_match(pattern, dialect, name)
     return found
 
 
@@ -204,6 +207,17 @@ def test_expressions_match_as_any_engine_says(expression: str, text: str) -> Non
     except re.error:
         return
     assert matches(expression, text, REGEX) is expected
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.text("a.*/A", max_size=9), st.text("aA/.", max_size=7), st.sampled_from([SOURCE, HOST]))
+def test_sources_and_hosts_match_as_any_engine_says(text: str, name: str, dialect: Dialect) -> None:
+    wild = {"...": ".*", "*": "[^/]*"}
+    pieces = re.findall(r"\.\.\.|.", text)
+    flags = re.DOTALL | (re.IGNORECASE if dialect.folded else re.NOFLAG)
+    expected = re.fullmatch("".join(wild.get(it, re.escape(it)) for it in pieces), name, flags)
+
+    assert matches(text, name, dialect) is (expected is not None)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -9,8 +9,12 @@ from tests.splunk_tree import installation
 
 
 def applied(props: str, **event: str) -> Applied:
+    return asked(props, Event(**event), Work())
+
+
+def asked(props: str, event: Event, work: Work) -> Applied:
     configuration = installation({"system/local/props.conf": props})
-    return apply(configuration.effective("props", GLOBAL), Event(**event), Work())
+    return apply(configuration.effective("props", GLOBAL), event, work)
 
 
 def values(found: Applied) -> dict[str, str]:
@@ -160,3 +164,11 @@ def test_an_empty_value_clears_what_weaker_stanzas_say() -> None:
     )
 
     assert values(found) == {"TRANSFORMS-x": ""}
+
+
+def test_many_patterns_of_which_few_hold_the_parts_of_a_name_cost_little() -> None:
+    stanzas = "".join(f"[source::.../svc-{n}/*.log]\nk = {n}\n" for n in range(500))
+
+    found = asked(stanzas, Event("/opt/svc-77/x.log"), Work(5000))
+
+    assert values(found) == {"k": "77"}

@@ -7,7 +7,7 @@ import pytest
 
 from backend.problems import Unsupported
 from backend.workloads.splunk.matching.automaton import Work
-from backend.workloads.splunk.matching.clients import Client
+from backend.workloads.splunk.matching.entries import Client
 from backend.workloads.splunk.matching.serverclass import Deployment, DeploymentServer, defined
 from backend.workloads.splunk.resolution.context import GLOBAL
 from tests.splunk_tree import installation

@@ -140,6 +140,7 @@ class Automaton:
     def _new(self) -> int:
         self._count += 1
         if self._count > MOST_PLACES:
+            self._work.spend(self._count)
             raise Unreadable(f"is larger than {MOST_PLACES} places, its repeats written out")
         return self._count - 1
 

@@ -1,4 +1,4 @@
-"""Deployment clients, and the filters by which server classes choose them.
+"""The filters by which server classes choose deployment clients.
 
 Source: serverclass.conf.spec, ``filterType``, ``whitelist.<n>``, ``whitelist.from_pathname`` and
 ``machineTypesFilter``. Every answer is True, False or None: None where it hangs on something that
@@ -9,11 +9,11 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from backend.workloads.splunk.matching.automaton import Work
-from backend.workloads.splunk.matching.patterns import CLIENT, Edges, Pattern
+from backend.workloads.splunk.matching.entries import Client, Entries, Entry, Seen
+from backend.workloads.splunk.matching.patterns import CLIENT, Pattern
 from backend.workloads.splunk.matching.syntax import Unreadable
 from backend.workloads.splunk.resolution.effective import Resolved, Settings
 
@@ -22,30 +22,6 @@ BLACKLIST: Final = "blacklist"
 
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _LIST_KEY = re.compile(r"(?:white|black)list\.(?:[0-9]{1,9}|from_pathname)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A deployment client, as far as it is known; ``name`` is what whoever asks calls it.
-
-    Attributes:
-        names: all that a list's entry is compared with: client name, addresses, host names,
-            instance id.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    machine_type: str | None = None
-    package_type: str | None = None
-    updater_running: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a list: the key that gives it, and its pattern."""
-
-    key: str
-    text: str
 
 
 def both(one: bool | None, other: bool | None) -> bool | None:
@@ -59,54 +35,36 @@ def negated(one: bool | None) -> bool | None:
 
 
 class EntryList:
-    """A whitelist or a blacklist, as one stanza gives it.
+    """A whitelist or a blacklist, as one stanza gives it."""
 
-    Attributes:
-        given: whether it is given at all.
-        untold: why it may hold more than can be seen; empty where it does not.
-    """
-
-    def __init__(self, kind: str, settings: Settings, files: Mapping[str, str], work: Work) -> None:
+    def __init__(
+        self, kind: str, settings: Settings, files: Mapping[str, str], entries: Entries
+    ) -> None:
         self.kind = kind
-        self.untold: list[str] = []
-        self._work = work
-        self._literals: dict[str, Entry] = {}
-        self._patterns: list[tuple[Entry, Edges, Pattern]] = []
-        self._answers: dict[str, Entry | None] = {}
-        work.spend(len(settings) // 8)
-        for entry in (*numbered(kind, settings), *self._from_file(settings, files)):
-            self._add(entry)
-        self.given = bool(self._literals or self._patterns or self.untold)
+        self._untold: list[str] = []
+        self._work = entries.work
+        self._number = entries.new_list()
+        self._work.spend(len(settings) // 8)
+        given = (*numbered(kind, settings), *self._from_file(settings, files))
+        for position, entry in enumerate(given):
+            entries.add(self._number, position, entry)
 
-    def holds(self, client: Client) -> tuple[bool | None, Entry | None]:
+    def leaves(self, seen: Seen) -> bool:
+        """Whether it certainly does not match a client."""
+        if self._number in seen.found or self._untold:
+            return False
+        return self._number not in seen.unread
+
+    def holds(self, seen: Seen) -> tuple[bool | None, Entry | None]:
         """Whether it matches a client, and the entry that does."""
-        found = next(filter(None, map(self._entry, client.names)), None)
+        found = seen.found.get(self._number)
         if found is not None:
             return True, found
-        return (None if self.untold else False), None
+        return (False if self.leaves(seen) else None), None
 
-    def _add(self, entry: Entry) -> None:
-        try:
-            pattern = Pattern(entry.text, CLIENT, self._work)
-        except Unreadable as error:
-            self.untold.append(f"the pattern of {entry.key} {error}")
-            return
-        if pattern.literal is None:
-            self._patterns.append((entry, Edges.of(entry.text, CLIENT), pattern))
-        else:
-            self._literals.setdefault(pattern.literal.lower(), entry)
-
-    def _entry(self, name: str) -> Entry | None:
-        if name not in self._answers:
-            self._answers[name] = self._literals.get(name.lower()) or self._matching(name)
-        return self._answers[name]
-
-    def _matching(self, name: str) -> Entry | None:
-        self._work.spend(1 + len(self._patterns) // 2)
-        for entry, edges, pattern in self._patterns:
-            if edges.fit(name) and pattern.matches(name):
-                return entry
-        return None
+    def untold(self, seen: Seen) -> list[str]:
+        """Why it may match a client though no entry is seen that does."""
+        return [*self._untold, *seen.unread.get(self._number, ())]
 
     def _from_file(self, settings: Settings, files: Mapping[str, str]) -> list[Entry]:
         given = settings.get(f"{self.kind}.from_pathname")
@@ -114,12 +72,12 @@ class EntryList:
             return []
         content = files.get(given.value)
         if content is None:
-            self.untold.append(f"{given.key} names a file whose content is not given")
+            self._untold.append(f"{given.key} names a file whose content is not given")
             return []
         try:
             found = selected(self.kind, settings, content, self._work)
         except (Unreadable, csv.Error) as error:
-            self.untold.append(f"the file of {given.key} cannot be used: {error}")
+            self._untold.append(f"the file of {given.key} cannot be used: {error}")
             return []
         return [Entry(given.key, text) for text in found]
 
@@ -186,21 +144,20 @@ def comma_separated(value: str) -> list[str]:
 class TypesFilter:
     """A list of patterns of which one must match a property of the client, such as its machine."""
 
-    def __init__(self, setting: Resolved, prop: str, work: Work) -> None:
+    def __init__(self, setting: Resolved, prop: str, entries: Entries) -> None:
         self.setting = setting
         self._property = prop
-        self._patterns: list[Pattern] = []
-        self._untold = False
-        for text in comma_separated(setting.value):
-            try:
-                self._patterns.append(Pattern(text, CLIENT, work))
-            except Unreadable:
-                self._untold = True
+        self._patterns = [*map(entries.pattern, comma_separated(setting.value))]
 
     def holds(self, client: Client) -> bool | None:
         value: str | None = getattr(client, self._property)
         if value is None:
             return None
-        if any(pattern.matches(value) for pattern in self._patterns):
-            return True
-        return None if self._untold else False
+        answer: bool | None = False
+        for pattern in self._patterns:
+            try:
+                if pattern.matches(value):
+                    return True
+            except Unreadable:
+                answer = None
+        return answer

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from backend.workloads.splunk.matching.automaton import Work
 from backend.workloads.splunk.matching.clients import (
     BLACKLIST,
     WHITELIST,
-    Client,
     EntryList,
     TypesFilter,
     both,
     negated,
 )
+from backend.workloads.splunk.matching.entries import Client, Entries, Seen
 from backend.workloads.splunk.projections import flag
 from backend.workloads.splunk.resolution.effective import Resolved, Settings
 
@@ -47,32 +46,41 @@ class Filter:
     """What decides about clients in one stanza, with all that it inherits."""
 
     def __init__(
-        self, settings: Settings, lists: Settings, files: Mapping[str, str], work: Work
+        self, settings: Settings, lists: Settings, files: Mapping[str, str], entries: Entries
     ) -> None:
         self._lists = lists
         self._type = settings.get("filterType")
-        self._white = EntryList(WHITELIST, lists, files, work)
-        self._black = EntryList(BLACKLIST, lists, files, work)
+        said = self._type.value.strip().lower() if self._type is not None else WHITELIST
+        self._takes_unlisted = said == BLACKLIST
+        self._white = EntryList(WHITELIST, lists, files, entries)
+        self._black = EntryList(BLACKLIST, lists, files, entries)
         self._types = [
-            TypesFilter(settings[key], name, work)
+            TypesFilter(settings[key], name, entries)
             for key, name in TYPE_FILTERS.items()
             if key in settings and settings[key].value
         ]
         self._updater = settings.get(UPDATER)
 
-    def holds(self, client: Client) -> Verdict:
-        verdicts = [self._listed(client), *self._of_types(client)]
+    def leaves(self, seen: Seen) -> bool:
+        """Whether it certainly does not take a client because no whitelist names it.
+
+        That is what nearly all filters do with nearly all clients, told without reasons.
+        """
+        return not self._takes_unlisted and self._white.leaves(seen)
+
+    def holds(self, seen: Seen) -> Verdict:
+        verdicts = [self._listed(seen), *self._of_types(seen.client)]
         answer: bool | None = True
         for verdict in verdicts:
             answer = both(answer, verdict.answer)
         said = (verdict.reasons for verdict in verdicts if verdict.answer is answer)
         return Verdict(answer, tuple(chain.from_iterable(said)))
 
-    def _listed(self, client: Client) -> Verdict:
+    def _listed(self, seen: Seen) -> Verdict:
         """By the lists, in the order that ``filterType`` gives them."""
-        white, white_reasons = self._asked(self._white, client)
-        black, black_reasons = self._asked(self._black, client)
-        if self._type is not None and self._type.value.strip().lower() == BLACKLIST:
+        white, white_reasons = self._asked(self._white, seen)
+        black, black_reasons = self._asked(self._black, seen)
+        if self._takes_unlisted:
             answer = negated(both(black, negated(white)))
             default = Reason("filterType = blacklist takes who is on no list", self._type)
         else:
@@ -81,12 +89,12 @@ class Filter:
         reasons = black_reasons if answer is False and black else white_reasons + black_reasons
         return Verdict(answer, reasons or (default,))
 
-    def _asked(self, entries: EntryList, client: Client) -> tuple[bool | None, tuple[Reason, ...]]:
-        answer, entry = entries.holds(client)
+    def _asked(self, entries: EntryList, seen: Seen) -> tuple[bool | None, tuple[Reason, ...]]:
+        answer, entry = entries.holds(seen)
         if entry is not None:
             setting = self._lists[entry.key]
             return True, (Reason(f"{entry.key} matches", setting),)
-        return answer, tuple(Reason(why) for why in entries.untold)
+        return answer, tuple(Reason(why) for why in entries.untold(seen))
 
     def _of_types(self, client: Client) -> Iterator[Verdict]:
         for types in self._types:

@@ -7,7 +7,15 @@ from typing import Final
 
 from backend.workloads.splunk.matching.automaton import Automaton, Work
 from backend.workloads.splunk.matching.expressions import LONGEST, Dialect, parse
-from backend.workloads.splunk.matching.syntax import ANY, Chars, Node, Repeat, Sequence, literal
+from backend.workloads.splunk.matching.syntax import (
+    ANY,
+    Chars,
+    Node,
+    Repeat,
+    Sequence,
+    Unreadable,
+    literal,
+)
 
 UNIX_NAMES: Final = Chars((("/", "/"),), negated=True)
 WINDOWS_NAMES: Final = Chars((("\\", "\\"),), negated=True)
@@ -32,6 +40,13 @@ def _edges(special: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 _SPECIAL = r"\\*|()\[\]{}?+^$"
 _PLAIN: Final = {False: _edges(_SPECIAL), True: _edges(_SPECIAL + ".")}
 """By whether ``...`` is a wildcard; a period alone is plain where ``*`` is one."""
+
+_READ = re.compile(r"[dwstnrfea]|[DWS]|[^0-9A-Za-z]")
+_WILDCARDS: Final = {False: re.compile(r"\*"), True: re.compile(r"\*|\.\.\.")}
+_PLAIN_OR_WILD: Final = {
+    False: re.compile(rf"(?:[^{_SPECIAL}]|\\\.|\*)*"),
+    True: re.compile(rf"(?:[^{_SPECIAL}]|\*)*"),
+}
 
 
 def source_dialect(source: str) -> Dialect:
@@ -59,8 +74,9 @@ class Edges:
             if text[len(start) : len(start) + 1] in {"?", "{"}:
                 start = start[:-1]  # that repeats it, perhaps no time
             if text[-len(end) - 1 : -len(end)] == "\\":
-                # That is the name of a class or of a control character, or a code: \x2e.
-                end = end[3:] if end[0] == "x" else end[1:]
+                # That is the name of a class or of a control character, or a code: \x2e. Of what
+                # is not read here, such as \101, nobody can say how long it is.
+                end = end[3:] if end[0] == "x" else end[1:] if _READ.match(end) else ""
         if dialect.folded:
             return cls(start.lower(), end.lower(), folded=True)
         return cls(start, end, folded=False)
@@ -106,3 +122,91 @@ class Pattern:
     @cached_property
     def _automaton(self) -> Automaton:
         return Automaton(self._node, self._work)
+
+
+class ClientPattern:
+    """One entry of a list of deployment clients, compared with names in any case.
+
+    A name, or one with a ``*``, is searched for its parts; others are read as a :class:`Pattern`
+    when the first name is compared with them.
+
+    Attributes:
+        name: the one name, in lower case, that it matches; None for what may match others, and for
+            a name with other escapes than that of a period.
+        edges: how each name begins and ends that it matches.
+        part: what each of these names holds between them.
+    """
+
+    __slots__ = "_parts", "_read", "_refused", "_text", "_work", "edges", "name", "part"
+
+    def __init__(self, text: str, work: Work) -> None:
+        self._text = text
+        self._work = work
+        self._parts = _parts(text, CLIENT)
+        self._read: Pattern | None = None
+        self._refused: str | None = None
+        self.name: str | None = None
+        self.part = ""
+        match self._parts:
+            case None:
+                self.edges = Edges.of(text, CLIENT)
+            case (name,):
+                self.name = name
+                self.edges = Edges(name, "", folded=True)
+            case (start, *middle, end):
+                self.edges = Edges(start, end, folded=True)
+                self.part = max(middle, key=len, default="")
+
+    def matches(self, name: str) -> bool:
+        """Raises Unreadable and Unsupported: see :class:`Pattern`."""
+        if self._parts is not None:
+            self._work.spend(1 + len(self._parts) // 4)
+            return _holds(name.lower(), self._parts)
+        if self._refused is not None:
+            raise Unreadable(self._refused)
+        try:
+            if self._read is None:
+                self._read = Pattern(self._text, CLIENT, self._work)
+            return self._read.matches(name)
+        except Unreadable as error:
+            self._refused = str(error)
+            raise
+
+
+def may_match(text: str, dialect: Dialect, name: str) -> bool:
+    """False where it shows at once that the pattern cannot match ``name``."""
+    parts = _parts(text, dialect)
+    if parts is None:
+        return Edges.of(text, dialect).fit(name)
+    return _holds(name.lower() if dialect.folded else name, parts)
+
+
+def _parts(text: str, dialect: Dialect) -> tuple[str, ...] | None:
+    """What stands before the first wildcard, between any two, and after the last one.
+
+    None where there are other special characters than wildcards and, where a period has no part in
+    one, escaped periods. For dialects in which ``*`` is a wildcard.
+    """
+    if len(text) > LONGEST or not _PLAIN_OR_WILD[dialect.dots].fullmatch(text):
+        return None
+    folded = text.lower() if dialect.folded else text
+    first, *others = _WILDCARDS[dialect.dots].split(folded.replace("\\.", "."))
+    if not others:
+        return (first,)
+    return first, *filter(None, others[:-1]), others[-1]
+
+
+def _holds(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether a name is these parts, with anything between them; time is linear in its length."""
+    if len(parts) == 1:
+        return name == parts[0]
+    start, *middle, end = parts
+    if not (name.startswith(start) and name.endswith(end)):
+        return False
+    at, last = len(start), len(name) - len(end)
+    for part in middle:
+        found = name.find(part, at, last)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return at <= last

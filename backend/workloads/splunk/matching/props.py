@@ -17,8 +17,8 @@ from backend.workloads.splunk.matching.expressions import Dialect
 from backend.workloads.splunk.matching.patterns import (
     HOST,
     SOURCE,
-    Edges,
     Pattern,
+    may_match,
     source_dialect,
 )
 from backend.workloads.splunk.matching.syntax import Unreadable
@@ -165,7 +165,8 @@ class _Matching:
             if not text.startswith(SOURCETYPE_PATTERN):
                 return None
             text = text.removeprefix(SOURCETYPE_PATTERN)
-        if not Edges.of(text, dialect).fit(name):
+        self._work.spend(len(text) // 16)
+        if not may_match(text, dialect, name):
             return None
         pattern = Pattern(text, dialect, self._work)
         if not pattern.matches(name):

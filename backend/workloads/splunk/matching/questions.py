@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from backend.workloads.splunk.matching.clients import Client
+from backend.workloads.splunk.matching.entries import Client
 from backend.workloads.splunk.matching.props import Event
 from backend.workloads.splunk.resolution.context import ContextKind
 from backend.workloads.splunk.resolution.schemas import ContextIn, Name

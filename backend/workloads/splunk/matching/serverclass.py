@@ -11,7 +11,8 @@ from typing import Final
 
 from backend.workloads.splunk.conf.stanza import DEFAULT
 from backend.workloads.splunk.matching.automaton import Work
-from backend.workloads.splunk.matching.clients import Client, both, lists_anything, negated
+from backend.workloads.splunk.matching.clients import both, lists_anything, negated
+from backend.workloads.splunk.matching.entries import Client, Entries, Seen
 from backend.workloads.splunk.matching.filters import FILTER_KEYS, Filter, Verdict, within
 from backend.workloads.splunk.matching.props import own
 from backend.workloads.splunk.places import PlacedStanza
@@ -113,6 +114,7 @@ class DeploymentServer:
         self._conf = conf
         self._files = files
         self._work = work
+        self._entries = Entries(work)
         self._repository = None if repository is None else sorted(repository)
         default, top = conf.get(DEFAULT, {}), self._own(GLOBAL_STANZA)
         self._top = _told({**default, **top})
@@ -129,25 +131,29 @@ class DeploymentServer:
         """What a client gets. ``explain``: name the classes and apps that it does not get, too."""
         found = []
         still: bool | None = self.disabled is None
+        self._work.spend(1 + len(self.classes) // 4)
+        seen = self._entries.seen(client)
         for one in self.classes:
+            if not explain and one.filter.leaves(seen):
+                continue
             self._work.spend(1)
-            verdict = within(still, one.filter.holds(client))
+            verdict = within(still, one.filter.holds(seen))
             if verdict.answer is not False or explain:
                 self._work.spend(ROW)
-                apps = [*self._apps(one, verdict, client, explain=explain)]
+                apps = [*self._apps(one, verdict, seen, explain=explain)]
                 found.append(Membership(one.name, verdict, apps))
             if one.stops:
                 still = both(still, negated(verdict.answer))
         return Deployment(client.name, found)
 
     def _apps(
-        self, one: _ServerClass, verdict: Verdict, client: Client, *, explain: bool
+        self, one: _ServerClass, verdict: Verdict, seen: Seen, *, explain: bool
     ) -> Iterator[DeployedApp]:
         for app in one.apps:
             self._work.spend(ROW)
             decided = verdict
             if app.filter is not one.filter:
-                decided = within(verdict.answer, app.filter.holds(client))
+                decided = within(verdict.answer, app.filter.holds(seen))
             if decided.answer is not False or explain:
                 for name in self._named(app.name):
                     yield DeployedApp(name, decided, self._present(name), _shown(app.settings))
@@ -181,7 +187,7 @@ class DeploymentServer:
         said = self._own(f"{CLASS_PREFIX}{name}")
         settings = {**self._top, **_told(said)}
         lists = said if lists_anything(said) else self._top_lists
-        decides = Filter(settings, lists, self._files, self._work)
+        decides = Filter(settings, lists, self._files, self._entries)
         return _ServerClass(
             name, decides, settings,
             [self._app(name, app, settings, lists, decides) for app in apps],
@@ -194,7 +200,7 @@ class DeploymentServer:
         settings = {**inherited, **_told(said)}
         listed = lists_anything(said)
         if listed or said.keys() & FILTER_KEYS:
-            decides = Filter(settings, said if listed else lists, self._files, self._work)
+            decides = Filter(settings, said if listed else lists, self._files, self._entries)
         return _App(app, decides, settings)
 
 
