@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from backend.workloads.splunk.pipeline import pipelines
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
 
@@ -23,6 +22,7 @@ from backend.storage.encryption import encrypted, new_key
 from backend.workloads.splunk.keys import folder_of, master_key
 from backend.workloads.splunk.lifecycle import SPLUNK_QUEUE
 from backend.workloads.splunk.model import IngestionRun
+from backend.workloads.splunk.pipeline import pipelines
 from tests.callers import make_settings
 from tests.integration.packages.house import Database
 from workers.database import Transactions
