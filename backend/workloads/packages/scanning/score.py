@@ -1,4 +1,4 @@
-"""The security score of a package, as the contract defines it."""
+"""The security score of a package."""
 
 from collections import Counter
 from collections.abc import Iterable
