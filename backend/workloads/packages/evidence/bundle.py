@@ -6,10 +6,13 @@
 
 import hashlib
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
-from typing import Final, Literal
+from operator import itemgetter
+from typing import Final, Literal, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -63,26 +66,27 @@ class Bundle:
 
 def bundle(evidence: Evidence, signer: Signer | None) -> Bundle:
     """Make the bundle of a request; ``signer`` None makes an unsigned one."""
-    members = _members(evidence)
-    manifest = to_json(_manifest(evidence, members))
-    digest = hashlib.sha256(manifest).hexdigest()
-    members |= {MANIFEST: manifest}
-    if signer is not None:
-        members |= {SIGNATURE: _signed(signer, digest).model_dump_json().encode()}
-    return Bundle(_zipped(members), digest)
+    with Zip() as archive:
+        for name, data in _members(evidence):
+            archive.add(name, data)
+        manifest = to_json(_manifest(evidence, archive.added()))
+        digest = hashlib.sha256(manifest).hexdigest()
+        archive.add(MANIFEST, manifest)
+        if signer is not None:
+            archive.add(SIGNATURE, _signed(signer, digest).model_dump_json().encode())
+    return Bundle(archive.content, digest)
 
 
-def _members(evidence: Evidence) -> dict[str, bytes]:
+def _members(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    """Those first that are there already: they are compressed while the others are made."""
+    yield LOCK, evidence.lock
+    for name, text in zip(_WRITTEN, evidence.written, strict=True):
+        yield name, text.encode()
+    yield REQUEST, to_json(_request(evidence))
     parts = inventory(evidence)
     stamp = Stamp(_serial(evidence), evidence.taken_at, version("lockkeeper"))
-    written = zip(_WRITTEN, evidence.written, strict=True)
-    return {
-        REQUEST: to_json(_request(evidence)),
-        LOCK: evidence.lock,
-        **{name: text.encode() for name, text in written},
-        CYCLONEDX: to_json(cyclonedx(parts, stamp)),
-        SPDX: to_json(spdx(parts, stamp)),
-    }
+    yield CYCLONEDX, to_json(cyclonedx(parts, stamp))
+    yield SPDX, to_json(spdx(parts, stamp))
 
 
 def _request(evidence: Evidence) -> Json:
@@ -110,7 +114,7 @@ def _serial(evidence: Evidence) -> UUID:
     return uuid5(NAMESPACE_URL, f"urn:lockkeeper:evidence:{seen}")
 
 
-def _manifest(evidence: Evidence, members: dict[str, bytes]) -> Json:
+def _manifest(evidence: Evidence, members: list[Json]) -> Json:
     summary = evidence.summary
     return {
         "format": FORMAT,
@@ -118,10 +122,7 @@ def _manifest(evidence: Evidence, members: dict[str, bytes]) -> Json:
         "request": summary.id,
         "application": {"name": summary.application_name, "version": summary.version},
         "taken_at": evidence.taken_at,
-        "members": [
-            {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in sorted(members.items())
-        ],
+        "members": members,
     }
 
 
@@ -131,12 +132,40 @@ def _signed(signer: Signer, manifest_sha256: str) -> EvidenceStatement:
     return unsigned.model_copy(update=around)
 
 
-def _zipped(members: dict[str, bytes]) -> bytes:
-    """The same members make the same bytes."""
-    buffer = BytesIO()
-    with ZipFile(buffer, "w") as archive:
-        for name, data in sorted(members.items()):
-            member = ZipInfo(name, _EPOCH)
-            member.external_attr = _READABLE
-            archive.writestr(member, data, ZIP_DEFLATED, zlib.Z_BEST_SPEED)
-    return buffer.getvalue()
+class Zip:
+    """Compresses and hashes in a thread of its own what is added, without holding up who adds it.
+
+    The same members in the same order make the same bytes.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = BytesIO()
+        self._archive = ZipFile(self._buffer, "w")
+        self._thread = ThreadPoolExecutor(1)
+        self._added: list[Future[Json]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._archive.close()
+
+    def add(self, name: str, data: bytes) -> None:
+        self._added.append(self._thread.submit(self._write, name, data))
+
+    def added(self) -> list[Json]:
+        """Name, size in bytes and sha256 (hex) of each member so far, by name."""
+        return sorted((one.result() for one in self._added), key=itemgetter("name"))
+
+    @property
+    def content(self) -> bytes:
+        """All of it, once it is closed."""
+        self.added()  # raises what went wrong
+        return self._buffer.getvalue()
+
+    def _write(self, name: str, data: bytes) -> Json:
+        member = ZipInfo(name, _EPOCH)
+        member.external_attr = _READABLE
+        self._archive.writestr(member, data, ZIP_DEFLATED, zlib.Z_BEST_SPEED)
+        return {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
