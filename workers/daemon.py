@@ -111,13 +111,17 @@ class Daemon:
             stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
             attend=self._suspects.attend, metrics=self.metrics,
         )  # fmt: skip
-        self._retention = Retention(transactions=self._transactions, keep=policy.retention)
-        self._sealer = Sealer(transactions=self._transactions, signer=signer)
         sessions, statements = make_sessions(engine, limit=DUTY), self._writes.statements
-        self._duties = [
-            OnDuty(duty, sessions=sessions, statements=statements, became_ready=self._became_ready)
-            for duty in duties
-        ]
+        self._by_the_clock = (
+            Retention(transactions=self._transactions, keep=policy.retention),
+            Sealer(transactions=self._transactions, signer=signer),
+            *(
+                OnDuty(
+                    duty, sessions=sessions, statements=statements, became_ready=self._became_ready
+                )
+                for duty in duties
+            ),
+        )
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
         self._observe(pipelines)
 
@@ -163,10 +167,8 @@ class Daemon:
         self._heartbeat.start()
         self._listener.start()
         self._reaper.start()
-        self._retention.start()
-        self._sealer.start()
-        for duty in self._duties:
-            duty.start()
+        for one in self._by_the_clock:
+            one.start()
         self._suspects.start()
         for producer in self._producers:
             producer.start()
@@ -203,10 +205,8 @@ class Daemon:
                  grace_s=round(self._policy.grace.total_seconds()))  # fmt: skip
         self._heartbeat.draining = True
         self._reaper.stop()
-        self._retention.stop()
-        self._sealer.stop()
-        for duty in self._duties:
-            duty.stop()
+        for one in self._by_the_clock:
+            one.stop()
         self._suspects.stop()
         for producer in self._producers:
             producer.drain()

@@ -1,7 +1,5 @@
 """Keeps history in its weeks: at the start and then hourly, whatever else the worker does."""
 
-import random
-import threading
 from datetime import timedelta
 from typing import Final
 
@@ -10,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from backend.queue.retention import STRAYS_AT_ONCE, Maintained, maintain
 from workers.database import Transactions
+from workers.periodic import Periodic
 
 log = structlog.get_logger(__name__)
 
@@ -19,7 +18,7 @@ MORE: Final = 1.0  # seconds, while there is more to delete
 _FORBIDDEN: Final = "42501"
 
 
-class Retention(threading.Thread):
+class Retention(Periodic):
     """Makes the partitions of coming weeks and drops those that are too old.
 
     No worker depends on it: a line without a partition of its week lies in the default one. Where
@@ -27,19 +26,10 @@ class Retention(threading.Thread):
     """
 
     def __init__(self, *, transactions: Transactions, keep: timedelta) -> None:
-        super().__init__(name="retention", daemon=True)
+        super().__init__("retention")
         self._transactions = transactions
         self._keep = keep
         self._forbidden = False
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def run(self) -> None:
-        pause = 0.0
-        while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
-            pause = self.turn()
 
     def turn(self) -> float:
         """Maintain once; answers the seconds until the next time."""

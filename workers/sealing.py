@@ -1,7 +1,5 @@
 """Chains the audit log: what has been committed, every few seconds, whatever else happens."""
 
-import random
-import threading
 from functools import partial
 from typing import Final
 
@@ -12,32 +10,24 @@ from backend.audit import sealing
 from backend.audit.model import AuditSeal
 from backend.audit.signing import Signer
 from workers.database import Transactions
+from workers.periodic import Periodic
 
 log = structlog.get_logger(__name__)
 
 EVERY: Final = 5.0  # seconds
 
 
-class Sealer(threading.Thread):
+class Sealer(Periodic):
     """Seals what is committed, and says each head in the log: a witness outside the database.
 
     No worker depends on it, and of all workers one at a time is at it.
     """
 
     def __init__(self, *, transactions: Transactions, signer: Signer | None) -> None:
-        super().__init__(name="sealer", daemon=True)
+        super().__init__("sealer")
         self._transactions = transactions
         self._signer = signer
         self._whole = True  # once: what came of a restored dump is nowhere else noticed
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def run(self) -> None:
-        pause = 0.0
-        while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
-            pause = self.turn()
 
     def turn(self) -> float:
         """Seal once; answers the seconds until the next time."""

@@ -10,7 +10,7 @@ from backend.db import Sessions
 
 @dataclass(frozen=True, kw_only=True)
 class Duty:
-    """Work by the clock, done by every worker that serves the workload.
+    """Work by the clock, done by every worker, whatever it serves.
 
     Several workers may be at it at the same time and each may die in the middle: it asks the
     database what there is to do, and takes a lock where one of them is enough.

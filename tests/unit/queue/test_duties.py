@@ -39,6 +39,18 @@ def test_a_duty_that_fails_is_said_and_due_again() -> None:
     ]
 
 
+def test_a_fault_of_our_own_is_said_with_its_place() -> None:
+    def run(*_database: Any) -> list[str]:
+        raise KeyError("no such thing")
+
+    with capture_logs() as said:
+        assert on_duty(run).turn() == 5.0
+
+    assert [(line["event"], line["log_level"], line["exc_info"]) for line in said] == [
+        ("duty.broken", "error", True)
+    ]
+
+
 def test_a_duty_is_done_at_once_and_then_by_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     one = on_duty(lambda *_database: [])
     pauses = list[float]()
