@@ -1,8 +1,8 @@
 """Ends uploads that died, and deletes the bytes of archives that nobody needs any more.
 
-Any number of workers may do it at the same time, and die in the middle of it: bytes go before the
-word that they are there, so that only bytes without a run can be left over, and those are found by
-:func:`sweep`.
+Any number of workers may do it at the same time, and die in the middle of it: the word that bytes
+are there goes first, and with it their key. What can be left over is bytes that nobody can read
+and no run names, and those are found by :func:`sweep`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,17 +46,17 @@ _NEEDLESS: Final = """
 blob_key IS NOT NULL AND status IN ('complete', 'failed')
 AND (stored_at IS NULL OR stored_at < now() - %(retention)s::interval)
 """
-_FIND: Final = Statement(f"""
-SELECT id, blob_key FROM ingestion_runs WHERE {_NEEDLESS} ORDER BY id LIMIT {AT_ONCE}
+# One statement finds and forgets: nobody can ask for a parse in between. Without its key the bytes
+# say nothing more, whether they are still there or not.
+_FORGET: Final = Statement(f"""
+WITH needless AS MATERIALIZED (
+  SELECT id, blob_key FROM ingestion_runs WHERE {_NEEDLESS}
+  ORDER BY id LIMIT {AT_ONCE} FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE ingestion_runs run SET blob_key = NULL, data_key = NULL,
+  pruned_at = CASE WHEN run.stored_at IS NOT NULL THEN now() END, updated_at = now()
+FROM needless WHERE run.id = needless.id
+RETURNING needless.blob_key
 """)  # noqa: S608 - constants of this module
-_FORGET: Final = Statement("""
-UPDATE ingestion_runs SET blob_key = NULL, data_key = NULL,
-  pruned_at = CASE WHEN stored_at IS NOT NULL THEN now() END, updated_at = now()
-WHERE id = ANY (ARRAY(
-  SELECT id FROM ingestion_runs WHERE blob_key = ANY (%(keys)s::text[])
-  ORDER BY id FOR NO KEY UPDATE))
-RETURNING id
-""")
 _ORPHANS: Final = Statement("""
 SELECT key FROM unnest(%(keys)s::text[]) AS key
 WHERE NOT EXISTS (SELECT FROM ingestion_runs WHERE blob_key = key)
@@ -111,26 +111,21 @@ def keep(statements: Autocommit, blobs: Blobs, *, retention: timedelta) -> Tidie
         retention: how long after its upload an archive is kept, once it is parsed or has failed.
 
     Raises:
-        StorageUnavailable: some bytes could not be deleted; their runs still name them.
+        StorageUnavailable: some bytes could not be deleted: :func:`sweep` finds them.
         DBAPIError: the database failed.
     """
     died = statements.rows(_GIVE_UP, {"at_most": AT_MOST})
-    needless = statements.rows(_FIND, {"retention": retention})
-    deleted: list[str] = []
-    try:
-        for run in needless:
-            blobs.delete(run.blob_key)
-            deleted.append(run.blob_key)
-    finally:
-        if deleted:
-            statements.rows(_FORGET, {"keys": deleted})
-    return Tidied(died=len(died), deleted=len(deleted))
+    needless = statements.rows(_FORGET, {"retention": retention})
+    for run in needless:
+        blobs.delete(run.blob_key)
+    return Tidied(died=len(died), deleted=len(needless))
 
 
 def sweep(statements: Autocommit, blobs: Blobs, folder: str) -> int:
     """Delete bytes that no run names; lists the whole folder.
 
-    Such are left where a run was deleted, or came back older from a backup.
+    Such are left where a run was deleted and the store did not answer, or a worker died, or a run
+    came back older from a backup.
 
     Args:
         statements: each is a transaction by itself.

@@ -8,7 +8,7 @@ from flask import Blueprint, current_app
 from backend.identity.guard import Role, Scope, current_user, requires
 from backend.identity.limits import Rate
 from backend.operations import operation, settings, transaction
-from backend.problems import Conflict, Malformed, NotFound, TooManyRequests, Unavailable
+from backend.problems import Conflict, Malformed, NotFound, TooManyRequests
 from backend.storage.configured import blobs_of
 from backend.workloads.splunk import runs_schemas as shapes
 from backend.workloads.splunk import runs_service as service
@@ -42,11 +42,12 @@ def run(path: RunPath) -> RunOut:
 
 @bp.delete("/<id>")
 @requires(Role.USER, scope=Scope.SUBMIT)
-@operation(problems=[Malformed, NotFound, Conflict, Unavailable])
+@operation(problems=[Malformed, NotFound, Conflict])
 def remove(path: RunPath) -> None:
     """Delete a run with its archive, its files and its stanzas."""
     with transaction() as session:
-        service.remove(session, blobs_of(settings()), path.id, current_user())
+        blob_key = service.remove(session, path.id, current_user())
+    service.discard(blobs_of(settings()), blob_key)
 
 
 @bp.get("/<id>/status")

@@ -2,12 +2,13 @@
 
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.identity import audit
 from backend.identity.roles import Principal
-from backend.problems import Conflict, Unavailable
+from backend.problems import Conflict
 from backend.queue import control
 from backend.queue.lifecycle import FAILURES
 from backend.storage.blobs import Blobs, StorageError
@@ -19,6 +20,8 @@ from backend.workloads.splunk.model import IngestionRun, RunFile, RunNotice, Run
 from backend.workloads.splunk.ownership import run_of, visible_to
 from backend.workloads.splunk.resolution.loading import one_moment
 from backend.workloads.splunk.schemas import RunOut
+
+log = structlog.get_logger(__name__)
 
 MOST_NAMES: Final = 1000
 """Of which a summary tells the count."""
@@ -114,30 +117,34 @@ def parse(
     return run, True
 
 
-def remove(session: Session, blobs: Blobs, run_id: int, by: Principal) -> None:
-    """Delete a run, its bytes, and all that was found in it.
+def remove(session: Session, run_id: int, by: Principal) -> str | None:
+    """Delete a run, the key of its bytes, and all that was found in it.
 
-    The bytes go first: if the rows stay after all, that can be asked for again.
+    Returns:
+        Where its bytes lie, to be discarded once this is committed.
 
     Raises:
         NotFound: there is none, or it is somebody else's.
         Conflict: ``in-use``: it is being uploaded or parsed.
-        Unavailable: ``storage-unavailable``: its bytes cannot be deleted now.
     """
     run = run_of(session, run_id, by, lock=True)
     if run.status in {"pending", "parsing"}:
         doing = "uploaded" if run.status == "pending" else "parsed"
         raise Conflict(f"Run {run_id} is being {doing}: delete it afterwards.", code="in-use")
-    if run.blob_key is not None:
-        try:
-            blobs.delete(run.blob_key)
-        except StorageError as error:
-            raise Unavailable(
-                f"The archive cannot be deleted now: {error}.", code="storage-unavailable"
-            ) from error
     clear(session, run_id)
     session.execute(delete(IngestionRun).where(IngestionRun.id == run_id))
     audit.record(session, by, "run.deleted", f"run:{run_id}", type=run.type, sha256=run.sha256)
+    return run.blob_key
+
+
+def discard(blobs: Blobs, blob_key: str | None) -> None:
+    """Delete bytes that no run names; what a store keeps that does not answer is swept later."""
+    if blob_key is None:
+        return
+    try:
+        blobs.delete(blob_key)
+    except StorageError as error:
+        log.warning("splunk.bytes_left", blob=blob_key, error=str(error))
 
 
 def _code() -> ColumnElement[str]:

@@ -16,6 +16,8 @@ from backend.cli import splunk_effective, splunk_matching, splunk_runs
 from backend.db import make_engine, make_sessions
 from backend.queue import control
 from backend.queue.attempts import Attempt
+from backend.storage.blobs import StorageUnavailable
+from backend.storage.local import LocalBlobs
 from backend.web.assembly import assemble
 from backend.workloads.splunk import contents_service
 from backend.workloads.splunk.lifecycle import SPLUNK_QUEUE
@@ -421,6 +423,27 @@ def test_a_deleted_run_leaves_neither_rows_nor_bytes(api: Api) -> None:
     assert kept <= left
     noted = "SELECT actor_id FROM audit_log WHERE action = 'run.deleted' AND subject = :run"
     assert api.database.one(noted, run=f"run:{run_id}") == api.people.user.id
+
+
+def test_a_run_is_deleted_also_where_its_store_does_not_answer(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = api.ingestion.parsed(APP)
+    asked = list[str]()
+
+    def refused(_blobs: LocalBlobs, key: str) -> None:
+        asked.append(key)
+        # Another connection sees that it is gone: no transaction waits for the store.
+        assert (
+            api.database.one("SELECT count(*) FROM ingestion_runs WHERE id = :id", id=run_id) == 0
+        )
+        raise StorageUnavailable("the disk is broken")
+
+    monkeypatch.setattr(LocalBlobs, "delete", refused)
+    api.ask("DELETE", f"/runs/{run_id}", 204)
+
+    assert len(asked) == 1
+    api.get(f"/runs/{run_id}", 404)
 
 
 def test_workers_and_their_figures(api: Api) -> None:

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from backend.autocommit import Autocommit
 from backend.db import Sessions, make_engine, make_sessions
+from backend.storage.blobs import StorageUnavailable
 from backend.storage.configured import blobs_of
 from backend.storage.encryption import decrypted
 from backend.web.assembly import assemble
@@ -273,6 +274,37 @@ def test_archives_are_pruned_once_they_are_old_and_nobody_waits_for_them(place: 
     assert rows[old].sha256 is not None
     kept = {rows[n].blob_key.rpartition("/")[2] for n in (waiting, young)}
     assert {path.name for path in place.files()} == kept
+
+
+def test_bytes_that_cannot_be_deleted_hold_up_no_others_and_are_swept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(2):
+        place.upload(ARCHIVE + bytes([n]))
+    place.database.run(
+        "UPDATE ingestion_runs SET status = 'failed', completed_at = now(), failure = 'permanent',"
+        " failed_from = 'stored', stored_at = now() - interval '31 days'"
+    )
+    first, second = (row.blob_key for row in place.runs())
+    delete = place.blobs.delete
+
+    def refusing(key: str) -> None:
+        if key == first:
+            # Its run may be asked for again meanwhile: it says already that there is nothing.
+            assert [row.blob_key for row in place.runs()] == [None, None]
+            raise StorageUnavailable("the disk is broken")
+        delete(key)
+
+    monkeypatch.setattr(place.blobs, "delete", refusing)
+    with pytest.raises(StorageUnavailable):
+        place.keep()
+    assert [(row.blob_key, row.data_key) for row in place.runs()] == [(None, None)] * 2
+    assert place.keep() == housekeeping.Tidied(died=0, deleted=0)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(housekeeping, "ORPHANED", timedelta(0))
+    assert place.sweep() == len({first, second})
+    assert place.files() == []
 
 
 def test_bytes_without_a_run_are_deleted_once_they_are_a_day_old(
