@@ -3,7 +3,7 @@
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -25,6 +25,14 @@ Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names it and what was expected."""
+
+    exit_code: ClassVar = 2
+
+
+class PortTaken(SettingsError):
+    """Somebody else listens there, maybe for a moment: another port may do."""
+
+    exit_code = 4
 
 
 def seconds(value: float) -> timedelta:

@@ -88,7 +88,7 @@ def up(data: Path, *arguments: str | Path, env: Mapping[str, str]) -> Iterator[H
             if line.startswith("Serving"):
                 break
         url = re.search(r"^URL +(\S+)", "".join(said), re.MULTILINE)
-        assert url, said
+        assert url, [*said, errors_of(data).read_text()]
         yield House(process, url[1], data, env)
 
 

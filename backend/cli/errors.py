@@ -8,7 +8,8 @@ from backend.cli.words import plain
 OK, FAILED, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
 
 EXIT_CODES = """Exit codes: 0 done; 1 what was asked failed, or packages did; 2 wrong usage or
-settings; 3 the server or the database cannot be reached; 128 + n stopped by signal n."""
+settings; 3 the server or the database cannot be reached; 4 the port of `lockkeeper api` is
+taken; 128 + n stopped by signal n."""
 
 
 class CommandError(Exception):

@@ -172,6 +172,8 @@ def _serve(
     Raises:
         CommandError: it ended, or does not answer, or no port is left.
     """
+    from backend.settings import PortTaken
+
     token = environment.get("METRICS_TOKEN") or secrets.token_hex(16)
     for port in ports:
         address = f"http://{HOST}:{port}"
@@ -184,7 +186,7 @@ def _serve(
                 f"the API did not answer within {READY_TIMEOUT:.0f} s; its log is {api.log}",
                 UNREACHABLE,
             )
-        if _free(port):
+        if api.process.returncode != PortTaken.exit_code:
             children.check()
         children.forget(api)
     raise AssertionError  # _free_ports raises at its end

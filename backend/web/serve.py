@@ -1,5 +1,6 @@
 """The production server: granian's WSGI workers, each with its own engine and application."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from granian.server.common import AbstractServer
 
 from backend import logs
 from backend.db import make_engine
-from backend.settings import Settings, SettingsError
+from backend.settings import PortTaken, Settings, SettingsError
 from backend.web.assembly import assemble
 from backend.web.metrics import counted_together
 
@@ -46,14 +47,16 @@ def free_port(host: str, port: int) -> int:
     """``port``, or any that is free for 0.
 
     Raises:
-        SettingsError: it is taken. The server itself would not notice: it shares its port, so that
-            its workers can, and half of the requests would go to somebody else.
+        PortTaken: the server itself would not notice: it shares its port, so that its workers can,
+            and half of the requests would go to somebody else.
+        SettingsError: there is no such host, or the port is not ours to take.
     """
     try:
         with socket.create_server((host, port)) as probe:
             return int(probe.getsockname()[1])
     except OSError as error:
-        raise SettingsError(f"API_HOST, API_PORT: {host}:{port}: {error.strerror}") from None
+        refusal = PortTaken if error.errno == errno.EADDRINUSE else SettingsError
+        raise refusal(f"API_HOST, API_PORT: {host}:{port}: {error.strerror}") from None
 
 
 def server_of(factory: str, settings: Settings, port: int) -> AbstractServer[Any]:
@@ -80,7 +83,7 @@ def serve(settings: Settings) -> None:
     The workers read the environment, not ``settings``: it decides only where and how many.
 
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: see :func:`free_port`.
     """
     logs.configure(level=settings.log_level, log_format=settings.log_format)
     port = free_port(settings.api_host, settings.api_port)
@@ -97,7 +100,7 @@ def main() -> int:
         serve(settings)
     except SettingsError as error:
         sys.stderr.write(f"lockkeeper: {error}\n")
-        return 2
+        return error.exit_code
     return 0
 
 

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
+from backend.settings import PortTaken
 from backend.web.serve import free_port
 from tests.callers import SIGNING_KEY
 
@@ -136,11 +137,14 @@ def test_requests_are_counted_over_all_processes_and_nothing_is_left_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_taken_port_is_refused(engine: Engine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with serving(port, engine) as process:
-            _, errors = process.communicate(timeout=30)
+def test_a_port_that_is_taken_has_an_exit_code_of_its_own(engine: Engine) -> None:
+    """It may be taken for a moment only: who chose the port tries another one."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        serving(taken.getsockname()[1], engine) as process,
+    ):
+        _, errors = process.communicate(timeout=30)
 
-    assert process.returncode == 2
-    assert f"127.0.0.1:{port}" in errors
+    assert process.returncode == PortTaken.exit_code
+    assert errors.startswith("lockkeeper: API_HOST, API_PORT: 127.0.0.1:")
+    assert len(errors.splitlines()) == 1
