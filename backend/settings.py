@@ -126,6 +126,13 @@ class Settings(BaseSettings):
     )
     splunk_archive_retention: Seconds = Field(seconds(30 * 86400), alias="SPLUNK_ARCHIVE_RETENTION")
 
+    # Tasks
+    task_key: SecretStr | None = Field(None, alias="TASK_KEY", min_length=32)
+    task_result_retention: Seconds = Field(seconds(3600), alias="TASK_RESULT_RETENTION")
+    task_concurrency: Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode] = Field(
+        {"model_training": 1, "maintenance": 1}, alias="TASK_CONCURRENCY"
+    )
+
     # Worker
     worker_type: str = Field("all", alias="WORKER_TYPE")
     worker_name: str | None = Field(None, alias="WORKER_NAME")
@@ -167,7 +174,8 @@ class Settings(BaseSettings):
         "access_token_ttl", "refresh_token_ttl", "download_timeout", "vetting_max_age",
         "advisory_max_age", "trivy_timeout", "guarddog_timeout", "worker_sleep_interval",
         "worker_stall_timeout", "webhook_timeout", "worker_grace_period", "lease_ttl",
-        "attempts_retention", "splunk_archive_retention", mode="before",
+        "attempts_retention", "splunk_archive_retention", "task_result_retention",
+        mode="before",
     )  # fmt: skip
     @classmethod
     def _in_seconds(cls, value: Any) -> Any:
@@ -176,6 +184,14 @@ class Settings(BaseSettings):
             if isinstance(value, str | int | float)
             else value
         )
+
+    @field_validator("task_concurrency", mode="before")
+    @classmethod
+    def _queues_with_limits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        limits = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        return {queue.strip(): limit.strip() for queue, _, limit in limits}
 
     @model_validator(mode="after")
     def _storage_is_whole(self) -> Self:

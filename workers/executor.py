@@ -113,10 +113,11 @@ class Executor:
         snapshot: Any = None
         riders = self._committer.riders()
         while (stage := lease.next_stage) is not None:
-            step, folder = _with_folder(self._pipeline.step(stage), scratch)
             began = time.monotonic()
             try:
                 snapshot = self._read(lease) if snapshot is None else snapshot
+                chosen = self._pipeline.step(stage).chosen(snapshot)
+                step, folder = _with_folder(chosen, scratch)
                 lease, outcome = self._perform(step, stage, lease, snapshot, riders, folder)
             except (LeaseLost, Stopped):
                 raise

@@ -60,6 +60,10 @@ class Folder:
         """What archives are encrypted by; made once."""
         return self._secret("splunk-key")
 
+    def task_key(self) -> str:
+        """The key that seals the parameters of tasks."""
+        return self._secret("task-key")
+
     def _secret(self, name: str) -> str:
         file = self.path / name
         known = file.read_text().strip() if file.exists() else ""

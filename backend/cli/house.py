@@ -111,6 +111,8 @@ def _defaults(settings: "Settings", folder: Folder) -> dict[str, str]:
         said["WEBHOOK_KEY"] = folder.webhook_key()
     if settings.splunk_key is None:
         said["SPLUNK_KEY"] = folder.splunk_key()
+    if settings.task_key is None:
+        said["TASK_KEY"] = folder.task_key()
     if settings.audit_signing_key_file is None:
         said["AUDIT_SIGNING_KEY_FILE"] = str(folder.audit_key())
     ours = {

@@ -60,6 +60,13 @@ class Partitioned:
     queue: Mapped[str]
 
 
+class Progressing:
+    """Rows that say how far their step is, in percent, see :mod:`backend.queue.reporting`."""
+
+    progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    progress_message: Mapped[str | None]
+
+
 class Fair:
     """Rows of one ``fairness_key`` (a user, a tenant) cannot starve another's."""
 

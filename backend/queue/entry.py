@@ -33,13 +33,15 @@ from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
 from backend.autocommit import Autocommit
-from backend.queue.claimable import Claimable, Partitioned
+from backend.queue.claimable import Claimable, Partitioned, Progressing
 from backend.queue.compiled import Compiled, compiled, element
 from backend.queue.lifecycle import Queue
 
 PRIORITIES: Final = range(1, 11)
-ENGINES: Final = frozenset({*Claimable.__annotations__, *Partitioned.__annotations__})
-CHOSEN: Final = frozenset({"priority", "available_at"})
+ENGINES: Final = frozenset(
+    {*Claimable.__annotations__, *Partitioned.__annotations__, *Progressing.__annotations__}
+)
+CHOSEN: Final = frozenset({"priority", "available_at", "max_attempts"})
 """Of the engine's columns, those that a caller may set; two more go by names of their own."""
 NAMED: Final = {"partition": "queue", "delay": "available_at"}
 
@@ -47,16 +49,17 @@ Entry = ReturningInsert[int]
 
 
 def enqueue(session: Session | Connection | Autocommit, queue: Queue, /, **columns: Any) -> int:
-    """Insert one row that is ready, with the queue's own ``max_attempts``; answers its id.
+    """Insert one row that is ready; answers its id.
 
     Args:
         session: its transaction holds the row; by an ``Autocommit`` it is committed at once, which
             costs a fraction of a session of its own.
         queue: where the row enters.
-        columns: the domain's own; ``priority`` (1 to 10, 10 most urgent, by default 5); of a
-            partitioned queue ``partition`` (may be left out where there is only one); of a fair
-            one ``fairness_key``; and ``available_at`` (a datetime with a time zone) or ``delay``
-            (a timedelta by the database's clock), before which it is not claimed.
+        columns: the domain's own; ``priority`` (1 to 10, 10 most urgent, by default 5);
+            ``max_attempts`` (at least 1, by default the queue's); of a partitioned queue
+            ``partition`` (may be left out where there is only one); of a fair one
+            ``fairness_key``; and ``available_at`` (a datetime with a time zone) or ``delay`` (a
+            timedelta by the database's clock), before which it is not claimed.
 
     Raises:
         ValueError: an unknown or missing column, or a value that the queue does not take; the
@@ -151,6 +154,7 @@ def _rules(queue: Queue, names: tuple[str, ...]) -> list[tuple[str, Callable[[An
     partitions = queue.partitions or ()
     rules: dict[str, tuple[Callable[[Any], bool], str]] = {
         "priority": (PRIORITIES.__contains__, f"{PRIORITIES[0]} to {PRIORITIES[-1]}"),
+        "max_attempts": (lambda most: isinstance(most, int) and most >= 1, "1 or more"),
         "partition": (partitions.__contains__, f"one of {', '.join(partitions)}"),
         "available_at": (
             lambda at: isinstance(at, datetime) and at.tzinfo is not None,

@@ -126,6 +126,9 @@ class Step:
         if self.rides and self.write is None:
             raise ValueError(f"step {self.stage}: what rides with another step is a write")
 
+    def chosen(self, _snapshot: Any) -> "Step":
+        return self
+
     @property
     def soft_limit(self) -> timedelta:
         return self.soft_timeout or self.timeout * SOFT
@@ -148,25 +151,45 @@ class Step:
             self.write(result).save(session, lease)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Work for one stage that differs from row to row.
+
+    Args:
+        stage: the stage's name in the queue's lifecycle.
+        of: ``of(snapshot)`` answers the step of a row, or raises what a step may.
+        timeout: no step has a longer one.
+    """
+
+    stage: str
+    of: Callable[[Any], Step]
+    timeout: timedelta
+
+    def chosen(self, snapshot: Any) -> Step:
+        return self.of(snapshot)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """A queue with a step for each of its stages.
+    """A queue with a step, or a choice of one, for each of its stages.
 
     ``load(session, row_id)`` reads what the next step needs, in a short transaction of its own;
     None where the row is gone. ``read(statements, row_id)`` does the same with statements that are
     transactions by themselves. Without both a step is given its :class:`Lease`.
     ``batch`` rows are claimed at a time, or as many as there are threads where that is more.
-    ``breakers`` are those its steps use.
+    ``breakers`` are those its steps use. ``at_once`` limits how many rows of a partition one worker
+    runs at the same time; others are limited by its threads alone.
     """
 
     queue: Queue
-    steps: tuple[Step, ...]
+    steps: tuple[Step | Choice, ...]
     load: Callable[[Session, int], Any] | None = None
     read: Callable[[Autocommit, int], Any] | None = None
     tools: Any = None
     batch: int = 10
     breakers: Breakers = field(default_factory=Breakers)
-    _by_stage: Mapping[str, Step] = field(init=False, repr=False)
+    at_once: Mapping[str, int] = field(default_factory=dict)
+    _by_stage: Mapping[str, Step | Choice] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_stage = {step.stage: step for step in self.steps}
@@ -176,7 +199,7 @@ class Pipeline:
             )
         object.__setattr__(self, "_by_stage", by_stage)
 
-    def step(self, stage: Stage) -> Step:
+    def step(self, stage: Stage) -> Step | Choice:
         return self._by_stage[stage.name]
 
     def horizons(self, stall_timeout: timedelta) -> dict[str, timedelta]:

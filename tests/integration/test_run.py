@@ -140,7 +140,7 @@ def test_progress_and_summary_are_told_on_standard_error_without_escape_sequence
     assert "Packages come from 127.0.0.1:" in first.stderr
 
 
-@pytest.mark.parametrize("name", ["credentials.json", "jwt-secret", "splunk-key"])
+@pytest.mark.parametrize("name", ["credentials.json", "jwt-secret", "splunk-key", "task-key"])
 def test_secrets_are_readable_for_their_owner_alone(
     first: Finished, place: Place, name: str
 ) -> None:
@@ -150,7 +150,9 @@ def test_secrets_are_readable_for_their_owner_alone(
 def test_no_secret_is_in_the_logs_or_on_standard_error(first: Finished, place: Place) -> None:
     accounts = json.loads((place.data / "credentials.json").read_text()).values()
     secrets = [account["password"] for account in accounts]
-    secrets += [(place.data / name).read_text() for name in ("jwt-secret", "splunk-key")]
+    secrets += [
+        (place.data / name).read_text() for name in ("jwt-secret", "splunk-key", "task-key")
+    ]
     secrets.append((place.data / "postgres.password").read_text().strip())
     said = first.stderr + first.stdout
     said += "".join(log.read_text() for log in (place.data / "log").iterdir())

@@ -29,6 +29,7 @@ from backend.queue.sql.holding import (
     commit_step,
     heartbeat,
     progress,
+    report,
     still_mine,
 )
 from backend.queue.sql.looking import HELD, STALLED, SUSPECT, look, some_suspects
@@ -55,6 +56,7 @@ __all__ = [
     "one_of",
     "progress",
     "reap",
+    "report",
     "settle",
     "settle_alone",
     "some_suspects",

@@ -20,6 +20,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    null,
     or_,
     select,
     true,
@@ -110,7 +111,9 @@ def claimed_values(queue: Queue) -> dict[str, Any]:
         for stage in queue.stages
         if (after := queue.next_stage(stage.name))
     }
+    afresh = {"progress": 0, "progress_message": null()} if "progress" in rows.c else {}
     return {
+        **afresh,
         "status": case(following, value=rows.c.step, else_=first) if following else first,
         "attempts": rows.c.attempts + 1,
         "lease_token": bindparam("token", type_=Uuid),

@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Interval,
+    SmallInteger,
     Table,
     Text,
     Update,
@@ -104,5 +105,21 @@ def progress(queue: Queue) -> ReturningUpdate[Any]:
         update(rows)
         .where(*fence(rows))
         .values(status=bindparam("next_status", type_=Text), progressed_at=CLOCK, updated_at=CLOCK)
+        .returning(rows.c.id)
+    )
+
+
+def report(queue: Queue) -> ReturningUpdate[Any]:
+    """Say how far the row's step is; of a table that has columns for it."""
+    rows = queue.rows
+    return (
+        update(rows)
+        .where(*fence(rows))
+        .values(
+            progress=bindparam("percent", type_=SmallInteger),
+            progress_message=bindparam("message", type_=Text),
+            progressed_at=CLOCK,
+            updated_at=CLOCK,
+        )
         .returning(rows.c.id)
     )

@@ -225,7 +225,7 @@ def test_a_commit_of_several_steps_whose_answer_is_lost_had_been_made(
 ) -> None:
     row_id = rows.one()
     worker, lease = Worker(sessions), rows.claim_one()
-    first, second = worker.executor._pipeline.steps
+    first, second = (one.chosen(None) for one in worker.executor._pipeline.steps)
     committer = worker.executor._committer
     riders = committer.riders()
     after, _ = committer.wait(first, lease, {}, riders)

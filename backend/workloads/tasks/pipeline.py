@@ -1,0 +1,41 @@
+"""The tasks workload's work: each task is done as its type says."""
+
+from importlib.util import find_spec
+from typing import Final
+
+from backend.queue.pipeline import Choice, Pipeline
+from backend.settings import Settings, SettingsError
+from backend.workloads.tasks import performing
+from backend.workloads.tasks.lifecycle import PERFORM, TASKS_QUEUE
+from backend.workloads.tasks.registry import HARD_LIMIT
+from backend.workloads.tasks.tools import Tools
+
+NEEDED: Final = ("numpy", "scipy", "sklearn")
+
+
+def pipelines(settings: Settings) -> list[Pipeline]:
+    """What a worker with these settings can do: nothing without the extra, and tasks wait then.
+
+    Raises:
+        SettingsError: WORKER_TYPE asks for tasks, and what they need is not installed; or
+            TASK_CONCURRENCY names a queue that there is not.
+    """
+    if any(find_spec(library) is None for library in NEEDED):
+        named = {TASKS_QUEUE.name, *(TASKS_QUEUE.partitions or ())}
+        if named & {word.strip() for word in settings.worker_type.split(",")}:
+            raise SettingsError("WORKER_TYPE: tasks need SciPy: install lockkeeper[analysis]")
+        return []
+    if unknown := settings.task_concurrency.keys() - set(TASKS_QUEUE.partitions or ()):
+        raise SettingsError(f"TASK_CONCURRENCY: there is no queue {', '.join(sorted(unknown))}")
+    return [
+        Pipeline(
+            queue=TASKS_QUEUE,
+            load=performing.reader(settings),
+            tools=Tools(settings),
+            batch=1,  # one may take half an hour: what waits is better left to another worker
+            steps=(
+                Choice(PERFORM, performing.chooser(settings.task_result_retention), HARD_LIMIT),
+            ),
+            at_once=settings.task_concurrency,
+        )
+    ]

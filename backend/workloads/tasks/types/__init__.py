@@ -1,0 +1,1 @@
+"""One module for each task type, see :mod:`backend.workloads.tasks.registry`."""
