@@ -12,7 +12,8 @@ Frames in both directions: four bytes of length (big-endian), then JSON. The fir
 what confines this process. A task is two documents with a line feed between them: the step's,
 ``{"target": "module:function", "seconds": hard limit, "soft": soft one, "rehearse":
 "module:function" or null}``, and the row's, ``{"snapshot": {...}, "scratch": folder}``, which only
-the fork reads.
+the fork reads. Before its answer a fork may send words on how far it is, see
+``backend.queue.reporting``; they are frames, too, and passed on now and then.
 """
 
 import contextlib
@@ -32,8 +33,10 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, BinaryIO, Final, NoReturn
 
+from backend.queue import reporting
 from backend.queue.confinement import (
     MAX_OPEN_FILES,
     Confinement,
@@ -50,6 +53,8 @@ CHUNK: Final = 65536
 MAX_ANSWER: Final = 32 * 1024 * 1024  # bytes
 TOO_LONG: Final = f"the step's answer is longer than {MAX_ANSWER} bytes"
 PRINTED: Final = 4096  # bytes of what a fork printed last, searched for the cause of its death
+WORDS: Final = 0.25  # seconds between two words of a step that are passed on
+MAX_WORD: Final = 2048  # bytes
 MAX_PRINTED: Final = 16 * 1024 * 1024  # bytes: they are kept in memory that no limit of it counts
 
 
@@ -116,6 +121,25 @@ class Work:
     soft: float
 
 
+class Pipe:
+    """A fork's own words, into the pipe of its answer."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._next = 0.0
+
+    def report(self, percent: int, message: str) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + WORDS
+            word = reporting.packed(percent, message)
+            os.write(self._descriptor, LENGTH.pack(len(word)) + word)  # at one stroke: it is short
+
+    def interruptible(self, _stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """A fork is killed."""
+        return contextlib.nullcontext()
+
+
 class Zygote:
     """Answers one task after the other, each in a fork of its own.
 
@@ -144,7 +168,7 @@ class Zygote:
                 full = f"no room for a step's output: {error.strerror}"
                 send(answers, json.dumps({"transient": full}).encode())
             else:
-                send(answers, self._forked(work, row, printed))
+                send(answers, self._forked(work, row, printed, answers))
 
     def _prepared(self, step: bytes) -> Work:
         """Have ready what each fork would have to make anew; the step's code is ours."""
@@ -157,7 +181,7 @@ class Zygote:
         gc.freeze()  # a fork that collected what it inherited would copy every page of it
         return work
 
-    def _forked(self, work: Work, row: bytes, printed: int) -> bytes:
+    def _forked(self, work: Work, row: bytes, printed: int, answers: BinaryIO) -> bytes:
         """What a fork answers; nothing that it started, or left in memory, stays."""
         began = time.monotonic()
         ours, theirs = os.pipe()
@@ -167,7 +191,7 @@ class Zygote:
                 self._be_the_fork(work, row, theirs, printed)
             os.close(theirs)
             try:
-                said = _collect(ours, pid, began + work.seconds)
+                said = _collect(ours, pid, began + work.seconds, partial(send, answers))
             finally:
                 status, usage = self._end(pid)
             if said:
@@ -210,6 +234,7 @@ class Zygote:
             os.dup2(printed, 2)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             _close_all_but({pipe, *self._library})
+            reporting.speak_to(Pipe(pipe))
             said = json.dumps(answer(work, json.loads(row.decode()))).encode()
             frame = memoryview(LENGTH.pack(len(said)) + said)
             while frame:
@@ -265,9 +290,12 @@ def _last(printed: int) -> bytes:
     return os.pread(printed, written - begin, begin)
 
 
-def _collect(pipe: int, pid: int, deadline: float) -> bytes | None:
-    """The one frame that a fork sends; empty where it ended without, None past ``deadline``.
+def _collect(
+    pipe: int, pid: int, deadline: float, pass_on: Callable[[bytes], None]
+) -> bytes | None:
+    """What a fork answers; empty where it ended without, None past ``deadline``.
 
+    Some of its words before are passed on: it may be a stranger's by now, and send any number.
     What the fork started may hold its pipe: its end is told by the process, not by the pipe alone.
     """
     try:
@@ -275,7 +303,15 @@ def _collect(pipe: int, pid: int, deadline: float) -> bytes | None:
     except (AttributeError, OSError):  # another system, an older Linux
         end = []
     try:
-        return _frame(pipe, end, deadline)
+        due = 0.0
+        while (said := _frame(pipe, end, deadline)) and said.startswith(reporting.MARK):
+            now = time.monotonic()
+            if now > deadline:  # to speak without end is no way to live longer
+                return None
+            if len(said) <= MAX_WORD and now >= due:
+                due = now + WORDS
+                pass_on(said)
+        return said
     finally:
         for descriptor in end:
             os.close(descriptor)
@@ -289,7 +325,7 @@ def _frame(pipe: int, end: list[int], deadline: float) -> bytes | None:
             return None
         if pipe not in ready:
             return b""
-        chunk = os.read(pipe, CHUNK)
+        chunk = os.read(pipe, min(CHUNK, expected - len(got)))  # the next one's is left there
         if not chunk:
             return b""
         got += chunk
@@ -297,7 +333,7 @@ def _frame(pipe: int, end: list[int], deadline: float) -> bytes | None:
             expected += LENGTH.unpack_from(got)[0]
             if expected > MAX_ANSWER:
                 return json.dumps({"permanent": TOO_LONG}).encode()
-    return bytes(got[LENGTH.size : expected])
+    return bytes(got[LENGTH.size :])
 
 
 def _told_to_end(_signal: int, _frame: Any) -> NoReturn:

@@ -1,7 +1,7 @@
 """Which lanes of a queue a claim takes from; those of a fair queue are served in turn."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from backend.queue import leases
@@ -9,6 +9,7 @@ from backend.queue.claiming import FAIR_LANES
 from backend.queue.leases import Lane, Seen
 from backend.queue.lifecycle import Queue
 from workers.front import SHARE
+from workers.partitions import Partitions
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
 
@@ -22,8 +23,11 @@ class Circle:
     while the worker finds plenty to do. Where there are more, each claim asks for the next ones.
     """
 
-    def __init__(self, queue: Queue, partitions: Sequence[str] | None) -> None:
-        self._fixed = None if queue.fair else Seen(leases.fixed_lanes(queue, partitions))
+    def __init__(self, queue: Queue, partitions: Partitions) -> None:
+        self._queue = queue
+        self._partitions = partitions
+        self._open = partitions.open
+        self._fixed = self._all()
         self._known: list[Lane] = []
         self._known_until = 0.0
         self._after: Lane | None = None
@@ -34,6 +38,9 @@ class Circle:
 
     def next(self, room: int, ask: Callable[[Lane | None], Seen]) -> Seen:
         """Lanes for a claim of ``room`` rows; ``ask`` tells those after the last one served."""
+        if self._partitions.open != self._open:
+            self._open, self._fixed = self._partitions.open, self._all()
+            self.forget()
         if self._fixed is not None:
             return self._fixed
         count = min(room, FAIR_LANES)
@@ -48,6 +55,12 @@ class Circle:
             return Seen(self._turn(count), seen.at, whole=len(seen.lanes) <= count)
         self._after = seen.lanes[count - 1]
         return Seen(seen.lanes[:count], seen.at, whole=False)
+
+    def _all(self) -> Seen | None:
+        """Every open lane of a queue that is not fair."""
+        if self._queue.fair:
+            return None
+        return Seen(leases.fixed_lanes(self._queue, self._partitions.open))
 
     def _turn(self, count: int) -> list[Lane]:
         """The next ones of the circle that is known."""

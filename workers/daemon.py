@@ -21,7 +21,7 @@ from backend.queue.leases import Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Pipeline
 from backend.queue.turn import Turns
-from backend.queue.wake import Listener, Notifier
+from backend.queue.wake import Listener, Notifier, cancelled
 from backend.queue.writes import Writes
 from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
@@ -150,9 +150,12 @@ class Daemon:
         breakers = [pipeline.breakers for pipeline in pipelines]
         self.metrics.watch_breakers(lambda: dict(ChainMap(*(b.states() for b in breakers))))
 
-    def _heard(self, queue: str) -> None:
+    def _heard(self, hint: str) -> None:
         self.metrics.heard()
-        self._wake(queue)
+        if (queue := cancelled(hint)) is None:
+            self._wake(hint)
+        elif any(p.queue.name == queue and self._held.count(p.queue) for p in self._producers):
+            self._heartbeat.beat()  # which finds what is held no more, and stops it
 
     def _wake(self, queue: str) -> None:
         for producer in self._producers:

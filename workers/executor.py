@@ -34,6 +34,7 @@ from workers.database import Stopped, Transactions, refuses_data
 from workers.held import Held
 from workers.isolation import Children
 from workers.metrics import Metrics
+from workers.reports import Reports
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Executor:
         self._held = held
         self._children = children
         self._announcer = Announcer()
+        self._reports = Reports(self._writes, held, beat=beat)
         self.metrics = metrics
 
     def run(self, lease: Lease) -> "Ended | None":
@@ -186,6 +188,8 @@ class Executor:
         self, step: Step, stage: Stage, lease: Lease, snapshot: Any, folder: Path | None
     ) -> tuple[Lease, Outcome]:
         outcome: Outcome
+        entered = _entered(stage, lease)
+        self._reports.about(entered)
         if step.isolation is Isolation.PROCESS:
             # Waiting for a child is no stall: its time without progress counts from its start. One
             # that is quick needs no word: the commit says as much.
@@ -197,13 +201,14 @@ class Executor:
                     watch=lambda stop: self._held.watch(lease, stop),
                     fresh=lease.suspect,
                     folder=folder,
+                    report=self._reports.report,
                 )
-            return _entered(stage, lease), outcome
+            return entered, outcome
         began = time.monotonic()
         outcome = step.run(snapshot, self._pipeline.tools)
         if time.monotonic() - began > step.timeout.total_seconds():
             raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
-        return _entered(stage, lease), outcome
+        return entered, outcome
 
     def _announce(self, stage: Stage, lease: Lease) -> bool:
         """From another thread: the fence knows whether the step is still to be finished.

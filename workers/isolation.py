@@ -18,7 +18,7 @@ from backend.problems import Malformed
 from backend.queue.pipeline import Done, Outcome, Step
 from backend.queue.retry import Died, Permanent, TimedOut, Transient
 from backend.strictjson import loads
-from workers.kept_child import KeptChild, Watch
+from workers.kept_child import KeptChild, Report, Watch
 
 TASKS: Final = 1000
 """A child is replaced after so many; a new one costs as much as fifty rows."""
@@ -34,6 +34,10 @@ LEFTOVER: Final = 86400.0
 
 
 def _uncounted(_what: str) -> None:
+    pass
+
+
+def _unreported(_percent: int, _message: str) -> None:
     pass
 
 
@@ -67,6 +71,7 @@ class Children:
         watch: Watch = _unwatched,
         fresh: bool = False,
         folder: Path | None = None,
+        report: Report = _unreported,
     ) -> Outcome:
         """Run ``step`` on ``snapshot``.
 
@@ -78,6 +83,7 @@ class Children:
                 child, and no other.
             fresh: use a child for this row alone.
             folder: the :func:`scratch` folder, where it is to outlive this call.
+            report: told how far the step says it is, in percent and words.
 
         Raises:
             Permanent, Transient: what the step itself raised.
@@ -93,7 +99,7 @@ class Children:
                 started()
                 with self._child(step.memory, fresh=fresh) as child:
                     child.give(place)
-                    out = child.ask(step, snapshot.model_dump_json(), place, watch)
+                    out = child.ask(step, snapshot.model_dump_json(), place, watch, report)
         return Done(_result(step, _read(out)))
 
     @contextlib.contextmanager

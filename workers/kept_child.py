@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
+from backend.queue import reporting
 from backend.queue.confinement import Confinement, python
 from backend.queue.pipeline import Step
 from backend.queue.retry import Died, Permanent, TimedOut, Transient
@@ -30,6 +31,9 @@ PAGE: Final = resource.getpagesize()
 
 Watch: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 """``with watch(stop)``: ``stop()`` is called when the row is lost, and never after the block."""
+
+Report: TypeAlias = Callable[[int, str], None]
+"""``report(percent, message)`` is told what the step says of itself meanwhile."""
 
 
 class KeptChild:
@@ -92,7 +96,7 @@ class KeptChild:
         if self.confinement.own_uid:
             _give(folder, self.confinement.uid)
 
-    def ask(self, step: Step, snapshot: str, scratch: Path, watch: Watch) -> bytes:
+    def ask(self, step: Step, snapshot: str, scratch: Path, watch: Watch, report: Report) -> bytes:
         """The child's answer, at most :data:`MAX_ANSWER` bytes of it.
 
         Args:
@@ -100,6 +104,7 @@ class KeptChild:
             snapshot: the step's input, as JSON.
             scratch: the row's own folder.
             watch: told how to stop the child while it works on this row.
+            report: told how far it is; what it raises is let through.
 
         Raises:
             TimedOut, Died, Permanent: there is none; the child is to be killed.
@@ -117,7 +122,7 @@ class KeptChild:
         began, late = time.monotonic(), False
         with watch(self._stop):
             try:
-                out = self._exchange(task, began + seconds + BACKSTOP)
+                out = self._exchange(task, began + seconds + BACKSTOP, report)
             except TimeoutError:
                 self._kill_group()
                 out, late = None, True
@@ -129,7 +134,7 @@ class KeptChild:
             raise TimedOut(ending.at_hard_limit(seconds))
         raise Died(f"child {ending.cause(self._errors.bytes)}")
 
-    def _exchange(self, task: bytes, until: float) -> bytes | None:
+    def _exchange(self, task: bytes, until: float, report: Report) -> bytes | None:
         """None where the child ended, or was killed, before it answered.
 
         Raises:
@@ -137,9 +142,19 @@ class KeptChild:
         """
         try:
             self._send(LENGTH.pack(len(task)) + task, until)
-            return self._receive(until)
+            return self._answer(until, report)
         except (BrokenPipeError, ConnectionResetError):
             return None
+
+    def _answer(self, until: float, report: Report) -> bytes | None:
+        """What comes after the words of how far it is; None as for :meth:`_exchange`."""
+        while (out := self._receive(until)) is not None and out.startswith(reporting.MARK):
+            try:
+                word = reporting.unpacked(out)
+            except ValueError:  # a stranger's bytes may have said it
+                continue
+            report(*word)
+        return out
 
     def _send(self, frame: bytes, until: float) -> None:
         rest = memoryview(frame)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -20,6 +20,7 @@ from workers.database import Stopped, Transactions
 from workers.executor import Ended, Executor
 from workers.front import Front
 from workers.held import Held
+from workers.partitions import Partitions
 from workers.turning import Result, SteadyTurns
 
 log = structlog.get_logger(__name__)
@@ -65,12 +66,12 @@ class Producer(threading.Thread):
         self.capacity = max(policy.concurrency, pipeline.batch)
         self._interval = policy.interval.total_seconds()
         self._ttl = policy.ttl
-        self._partitions = partitions
+        self._partitions = Partitions(self.queue, partitions, pipeline.at_once)
         self._became_ready = became_ready
         self._threads = policy.concurrency
         self._longest = sum(s.timeout.total_seconds() for s in pipeline.steps) + HANGS
         self._crew = Crew(self.queue.name, policy.concurrency, self._run_row, batch=self.capacity)
-        self._circle = Circle(self.queue, partitions)
+        self._circle = Circle(self.queue, self._partitions)
         self._locked: list[Ended] = []
         self._spare = 0
         self._more = False
@@ -155,6 +156,7 @@ class Producer(threading.Thread):
         return min(self.capacity, self.capacity + self._spare - self._crew.in_flight)
 
     def _settle_and_claim(self, ended: list[Ended], room: int) -> list[Lease]:
+        room = self._partitions.room(room, self._running(ended))
         seen = self._circle.next(room, self._ask) if room else Seen(())
         began = time.monotonic()
         from_front = room > 0 and began >= self._front.due(seen.lanes)
@@ -177,9 +179,14 @@ class Producer(threading.Thread):
             self._look_ahead(ended, result, request, seen)
         return result.claimed
 
+    def _running(self, ended: list[Ended]) -> Iterator[Lease]:
+        """What is held and has not come to its end."""
+        ending = {one.settlement.lease.id for one in ended}
+        return (lease for lease in self._held.of(self.queue) if lease.id not in ending)
+
     def _ask(self, after: Lane | None) -> Seen:
         self._crew.start()  # to ask may take long
-        return self._turns.lanes(after, self._partitions)
+        return self._turns.lanes(after, self._partitions.open)
 
     def _account(self, ended: list[Ended], result: Result) -> None:
         self._metrics.settled(self.queue.name, result.stored)
@@ -216,7 +223,9 @@ class Producer(threading.Thread):
         """In how many seconds a row of any lane is due, of those that are yet to become ready."""
 
         def soonest(session: Session) -> float | None:
-            return leases.next_due(session, self.queue, partitions=self._partitions, after=after)
+            return leases.next_due(
+                session, self.queue, partitions=self._partitions.open, after=after
+            )
 
         return self._transactions.repeat(lambda: self._transactions.single(soonest), doing="look")
 

@@ -19,7 +19,19 @@ CHANNEL: Final = "lockkeeper_ready"
 TRAIL: Final = 0.05  # seconds between two notifications of one process
 LOOK: Final = 1.0  # seconds between two looks of a listener that hears nothing
 
+_CANCELLED: Final = "cancelled:"
+
 log = structlog.get_logger(__name__)
+
+
+def cancellation(queue: str) -> str:
+    """The hint that rows of ``queue`` were cancelled: a worker may be running one of them."""
+    return _CANCELLED + queue
+
+
+def cancelled(hint: str) -> str | None:
+    """In which queue rows were cancelled; None where the hint says that some became ready."""
+    return hint.removeprefix(_CANCELLED) if hint.startswith(_CANCELLED) else None
 
 
 def _notify(times: int) -> str:

@@ -106,6 +106,18 @@ class Writes:
         asked = {**fence.constants, **_fence(lease), "next_status": status}
         return bool(self.statements.rows(fence.statement, asked))
 
+    def report(self, lease: Lease, percent: int, message: str) -> bool:
+        """Say how far the row's step is: in columns, where its table has them.
+
+        False where the row is not the lease's any more.
+        """
+        if "progress" not in lease.queue.rows.c:
+            return self.progress(lease, lease.status)
+        fence = _report(lease.queue)
+        said = {"percent": percent, "message": message or None}
+        asked = {**fence.constants, **_fence(lease), **said}
+        return bool(self.statements.rows(fence.statement, asked))
+
     def commit(self, lease: Lease, write: Write, since: Lease | None = None) -> Any:
         """Record the lease's next stage as finished, with its rows; see :func:`leases.commit`.
 
@@ -165,6 +177,11 @@ def _fence(lease: Lease) -> dict[str, Any]:
 @cache
 def _progress(queue: Queue) -> Compiled:
     return compiled(sql.progress(queue), kind="progress")
+
+
+@cache
+def _report(queue: Queue) -> Compiled:
+    return compiled(sql.report(queue), kind="report")
 
 
 @cache

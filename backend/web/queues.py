@@ -15,6 +15,7 @@ from backend.queue import bulk, control, dead, explain, fleet, overview
 from backend.queue.attempts import Attempt
 from backend.queue.lifecycle import Queue
 from backend.queue.retry import one_line
+from backend.queue.wake import cancellation
 from backend.strictjson import shown
 from backend.web import queue_schemas as schemas
 
@@ -51,9 +52,9 @@ def _partition(queue: Queue, name: str | None) -> str:
     return name or ""
 
 
-def _wake(queue: Queue) -> None:
-    """Tell the workers, after the commit."""
-    current_app.extensions["lockkeeper"].ready(queue.name)
+def _tell(hint: str) -> None:
+    """Tell the workers, after the commit: a queue's name, or a cancellation."""
+    current_app.extensions["lockkeeper"].ready(hint)
 
 
 @bp.get("/queues")
@@ -206,7 +207,7 @@ def resume(path: schemas.QueuePath, body: schemas.ResumeIn) -> schemas.PausesOut
             session, user, "queue.resumed", f"queue:{queue.name}", partition=body.partition
         )
         left = fleet.pauses(session, queue.name)
-    _wake(queue)
+    _tell(queue.name)
     return schemas.PausesOut.of(queue.name, left)
 
 
@@ -232,7 +233,7 @@ def requeue(path: schemas.QueuePath, body: schemas.RequeueIn) -> schemas.Requeue
         )  # fmt: skip
 
     done = bulk.requeue(g.sessions, queue, selection, limit=body.limit, alone=body.alone, note=note)
-    _wake(queue)
+    _tell(queue.name)
     return schemas.RequeueOut.done(queue.name, done, asked=body.ids or ())
 
 
@@ -240,13 +241,14 @@ def requeue(path: schemas.QueuePath, body: schemas.RequeueIn) -> schemas.Requeue
 @requires(Role.ADMIN, scope=Scope.ADMIN)
 @operation(problems=[NotFound, Conflict])
 def cancel(path: schemas.RowPath, body: schemas.CancelIn) -> schemas.CancelOut:
-    """End a row that waits or runs. What runs stops at its worker's next write."""
+    """End a row that waits or runs. What runs is stopped within a second or two."""
     queue, user = _queue(path.queue), current_user()
     why = f"cancelled by {user.username}" + (f": {body.reason}" if body.reason else "")
     with transaction() as session:
         if not control.cancel(session, queue, [path.id], why=one_line(why)):
             raise _not_cancelled(session, queue, path.id)
         audit.record(session, user, "row.cancelled", f"{queue.name}:{path.id}", reason=body.reason)
+    _tell(cancellation(queue.name))
     return schemas.CancelOut(queue=queue.name, id=path.id, status=queue.cancel_word)
 
 

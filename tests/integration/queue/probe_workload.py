@@ -1,7 +1,8 @@
 """A workload of three small tables, declared here alone: what a new workload needs.
 
 ``probe`` carries two queues (one with two stages and a leaves-word); ``errand`` is partitioned and
-fair and knows a cancelled word; ``parcel`` has one stage that runs in a child process.
+fair, says how far it is and knows a cancelled word; ``parcel`` has one stage that runs in a child
+process.
 """
 
 from datetime import timedelta
@@ -12,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from backend.db import Base
-from backend.queue.claimable import Claimable, Fair, Partitioned
+from backend.queue.claimable import Claimable, Fair, Partitioned, Progressing
 from backend.queue.leases import Lease
 from backend.queue.lifecycle import Meaning, Queue, Stage
 from backend.queue.retry import Backoff
@@ -72,7 +73,7 @@ class Probe(Claimable, Base):
     payload: Mapped[str] = mapped_column(server_default="")
 
 
-class Errand(Partitioned, Fair, Claimable, Base):
+class Errand(Partitioned, Fair, Progressing, Claimable, Base):
     __tablename__ = "errand"
     __queues__ = (ERRAND,)
 

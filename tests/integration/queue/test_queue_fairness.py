@@ -9,6 +9,7 @@ from backend.queue.leases import Lease
 from tests.integration.queue.ledger import Rows, ago
 from tests.integration.queue.probe_workload import ERRAND
 from workers.circle import Circle
+from workers.partitions import Partitions
 
 
 class Turns:
@@ -19,7 +20,9 @@ class Turns:
         self._circles: dict[tuple[str, ...], Circle] = {}
 
     def claim(self, limit: int = 10, partitions: tuple[str, ...] = ("alpha",)) -> list[Lease]:
-        circle = self._circles.setdefault(partitions, Circle(ERRAND, partitions))
+        circle = self._circles.setdefault(
+            partitions, Circle(ERRAND, Partitions(ERRAND, partitions, {}))
+        )
         with self._sessions.begin() as session:
             seen = circle.next(
                 limit,

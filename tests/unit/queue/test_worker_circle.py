@@ -6,6 +6,7 @@ from backend.queue.leases import Lane, Seen
 from tests.integration.queue.probe_workload import ERRAND
 from workers import circle
 from workers.circle import Circle
+from workers.partitions import Partitions
 
 
 class Clock:
@@ -30,7 +31,7 @@ def test_to_ask_for_lanes_takes_a_twentieth_of_the_time_at_most(
     """As where an old snapshot keeps a million dead rows at the head of a lane."""
     clock = Clock()
     monkeypatch.setattr(circle, "time", clock)
-    lanes = Circle(ERRAND, None)
+    lanes = Circle(ERRAND, Partitions(ERRAND, None, {}))
 
     while clock.now < 1100:
         assert lanes.next(10, clock.ask).lanes
