@@ -97,10 +97,11 @@ def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockk
     return engine
 
 
-def make_sessions(engine: Engine, *, limit: timedelta | None = None) -> Sessions:
+def make_sessions(engine: Engine | Connection, *, limit: timedelta | None = None) -> Sessions:
     """A factory of sessions on ``engine``.
 
     Args:
+        engine: or one connection, for one session at a time.
         limit: of a moment in which a transaction does nothing; half of it, of one statement. The
             server ends either then: a process that is frozen, or cut off, in the middle of a
             transaction would otherwise keep its locks for ever. Half, so that a lease outlives

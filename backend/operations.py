@@ -33,6 +33,7 @@ from backend.settings import Settings
 
 JSON_LIMIT = 1024 * 1024  # bytes; a body is a command, documents come as files
 JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
 M = TypeVar("M", bound=BaseModel)
 _NOT_AN_OBJECT = "Input should be a JSON object"
 
@@ -59,6 +60,7 @@ def operation(
     problems: Iterable[type[Problem]] = (),
     media_type: str | None = None,
     streams: type[BaseModel] | None = None,
+    lines: type[BaseModel] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
     """Make a function a view.
 
@@ -67,13 +69,14 @@ def operation(
         problems: what it may raise, beyond what its arguments and its role imply.
         media_type: where it returns a response of its own.
         streams: the form that it reads itself, while that arrives.
+        lines: what each line is of the JSON lines that it reads itself.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Response]:
         hints = get_type_hints(function)
         answers = hints.pop("return")
         declared = Operation(
-            reads={**hints, "form": streams} if streams else hints,
+            reads=hints | _beside(form=streams, lines=lines),
             answers=_model_in(answers),
             status=HTTPStatus.NO_CONTENT if answers is types.NoneType else status,
             problems=tuple(problems),
@@ -90,6 +93,10 @@ def operation(
         return made
 
     return declare
+
+
+def _beside(**read: type[BaseModel] | None) -> dict[str, type[BaseModel]]:
+    return {source: model for source, model in read.items() if model is not None}
 
 
 def _closing(view: Callable[..., Response]) -> Callable[..., Response]:

@@ -132,6 +132,16 @@ class Settings(BaseSettings):
     task_concurrency: Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode] = Field(
         {"model_training": 1, "maintenance": 1}, alias="TASK_CONCURRENCY"
     )
+    task_rate_per_minute: int = Field(600, alias="TASK_RATE_PER_MINUTE", ge=1)
+    data_max_import_bytes: int = Field(64 * 1024 * 1024, alias="DATA_MAX_IMPORT_BYTES", ge=1024)
+
+    # Inference
+    inference_url: str | None = Field(
+        None, alias="INFERENCE_URL", pattern=r"^https?://[^\s@?#]+$", max_length=2048
+    )
+    inference_token: SecretStr | None = Field(None, alias="INFERENCE_TOKEN")
+    inference_model: str | None = Field(None, alias="INFERENCE_MODEL", max_length=256)
+    inference_timeout: Seconds = Field(seconds(60), alias="INFERENCE_TIMEOUT", le=seconds(600))
 
     # Worker
     worker_type: str = Field("all", alias="WORKER_TYPE")
@@ -152,6 +162,7 @@ class Settings(BaseSettings):
 
     # Audit log
     audit_signing_key_file: Path | None = Field(None, alias="AUDIT_SIGNING_KEY_FILE")
+    audit_archive_dir: Path | None = Field(None, alias="AUDIT_ARCHIVE_DIR")
 
     # Logs
     log_level: str = Field("INFO", alias="LOG_LEVEL")
@@ -175,6 +186,7 @@ class Settings(BaseSettings):
         "advisory_max_age", "trivy_timeout", "guarddog_timeout", "worker_sleep_interval",
         "worker_stall_timeout", "webhook_timeout", "worker_grace_period", "lease_ttl",
         "attempts_retention", "splunk_archive_retention", "task_result_retention",
+        "inference_timeout",
         mode="before",
     )  # fmt: skip
     @classmethod
@@ -199,6 +211,12 @@ class Settings(BaseSettings):
             raise ValueError("S3_BUCKET: STORAGE_BACKEND=s3 needs it")
         if self.storage_backend == "s3" and find_spec("boto3") is None:
             raise ValueError("STORAGE_BACKEND: s3 needs boto3: install lockkeeper[s3]")
+        return self
+
+    @model_validator(mode="after")
+    def _inference_is_whole(self) -> Self:
+        if self.inference_url is not None and self.inference_model is None:
+            raise ValueError("INFERENCE_MODEL: INFERENCE_URL needs it")
         return self
 
     @classmethod

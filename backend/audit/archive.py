@@ -1,6 +1,7 @@
 """Moves a sealed prefix of the log into a file; a signed checkpoint stays in its place."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import file_digest
@@ -20,6 +21,7 @@ from backend.audit.walking import Walk
 from backend.db import Sessions
 from backend.identity import audit
 from backend.problems import Conflict, NotFound
+from backend.storage.durable import sync_directory
 
 _REMOVE: Final = text(
     "SELECT audit_archive(:seal, :head, :total, :made_at, :file_sha256, :public_key, :signature)"
@@ -55,9 +57,10 @@ def export(sessions: Sessions, file: Path, *, first: int | None, last: int | Non
         Conflict: the chain is not what was sealed; ``extra`` has the faults.
         OSError: the file is there already, or cannot be written.
     """
-    # The file may be read by none but its owner, is whole or not there, and replaces nothing.
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # The file may be read by none but its owner, is whole or not there, and replaces nothing. The
+    # unfinished one is ours alone: who exports the same at this moment writes to another.
+    descriptor, name = tempfile.mkstemp(".unfinished", f".{file.name}.", file.parent)
+    unfinished = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as out, sessions.begin() as session:
             session.execute(ONE_MOMENT)
@@ -67,6 +70,7 @@ def export(sessions: Sessions, file: Path, *, first: int | None, last: int | Non
         _read_back(unfinished, written)
         unfinished.chmod(0o400)
         os.link(unfinished, file)
+        sync_directory(file.parent)
     finally:
         unfinished.unlink(missing_ok=True)
     return written
@@ -83,10 +87,37 @@ def archive(sessions: Sessions, file: Path, *, keep: timedelta, signer: Signer |
     with sessions.begin() as session:
         last = archivable(session, keep)
     written = export(sessions, file, first=None, last=last.id)
+    return remove(sessions, file, written, signer=signer)
+
+
+def remove(sessions: Sessions, file: Path, written: Written, *, signer: Signer | None) -> Archived:
+    """Remove from the log what was exported into ``file``; a checkpoint stays in its place.
+
+    Raises:
+        Conflict: the log does not hold just that any more; nothing is removed then.
+    """
     with file.open("rb") as stream:
         sha256 = file_digest(stream, "sha256").digest()
     with sessions.begin() as session:
         return Archived(written, _remove(session, written, sha256, signer))
+
+
+def written_before(file: Path) -> Written:
+    """What an export holds that was made, and verified, some time ago.
+
+    Raises:
+        Malformed: it is no export, or is damaged.
+        Conflict: its chain has faults; ``extra`` has them.
+    """
+    walk = Walk()
+    verify_file(file, walk)
+    if walk.faults:
+        raise Conflict(
+            f"{file.name} is not what was sealed: {walk.faults[0]}",
+            code="audit-broken",
+            faults=walk.faults,
+        )
+    return Written(walk.seal - walk.seals + 1, walk.seal, walk.entries, walk.head, walk.total)
 
 
 def _read_back(file: Path, written: Written) -> None:

@@ -17,14 +17,17 @@ from backend.cli import (
     advisories,
     approval,
     audit,
+    data,
     doctor,
     evidence,
     explain,
     policy,
     queues,
     requests,
+    schedules,
     services,
     splunk,
+    tasks,
     up,
     waivers,
 )
@@ -86,6 +89,9 @@ for command in (
     policy.policy,
     waivers.waivers,
     splunk.splunk,
+    tasks.tasks,
+    schedules.schedules,
+    data.data,
     doctor.doctor,
 ):
     command.epilog = EXIT_CODES

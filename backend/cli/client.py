@@ -11,7 +11,7 @@ from backend.cli.errors import FAILED, UNREACHABLE, WRONG_USAGE, CommandError
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-    from backend.cli.file_form import FileForm
+    from backend.cli.file_form import FileBody, FileForm
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 ANSWER_TIMEOUT: Final = 60.0  # seconds; a large lock file is stored before the answer
@@ -81,6 +81,12 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._ask("POST", path, body=body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._ask("PATCH", path, body=body)
+
+    def delete(self, path: str) -> dict[str, Any]:
+        return self._ask("DELETE", path)
+
     def admitted(self, path: str) -> bool:
         """Whether somebody is there who lets our token see ``path``."""
         try:
@@ -93,8 +99,8 @@ class Client:
         file = {"file": (lockfile.name, content, "application/json")}
         return self._ask("POST", "/api/packages/upload", file=file)
 
-    def submit(self, path: str, form: "FileForm") -> dict[str, Any]:
-        """Send a form with a file of any length."""
+    def submit(self, path: str, form: "FileForm | FileBody") -> dict[str, Any]:
+        """Send a file of any length."""
         return self._ask("POST", path, form=form)
 
     def download(self, path: str) -> bytes:
@@ -121,7 +127,7 @@ class Client:
         *,
         body: Mapping[str, Any] | None = None,
         file: Mapping[str, Any] | None = None,
-        form: "FileForm | None" = None,
+        form: "FileForm | FileBody | None" = None,
     ) -> "BaseHTTPResponse":
         from urllib3.exceptions import HTTPError
 

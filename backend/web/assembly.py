@@ -17,7 +17,7 @@ from backend.web import queue_metrics
 from backend.web.app import create_app
 from backend.web.health import Probes, schema_is
 from backend.web.queues import Work
-from backend.workloads import owned, parts, queues
+from backend.workloads import erase, owned, parts, queues
 
 FROZEN: Final = timedelta(seconds=60)
 """How long a statement of the API may take, and a transaction of a process that hangs."""
@@ -38,7 +38,7 @@ def assemble(settings: Settings, engine: Engine) -> Flask:
             metrics=partial(queue_metrics.families, queues=tuple(queues())),
         ),
         ready=Notifier(engine).ready,
-        work=Work(queues=tuple(queues()), owned=owned),
+        work=Work(queues=tuple(queues()), owned=owned, erase=erase),
     )
 
 

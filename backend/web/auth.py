@@ -4,7 +4,7 @@ from datetime import timedelta
 from http import HTTPStatus
 
 import structlog
-from flask import Blueprint, g, request
+from flask import Blueprint, current_app, g, request
 
 from backend.identity import erasing, limits, passwords, schemas, service
 from backend.identity.guard import Role, Scope, access_token, current_user, public, requires
@@ -187,6 +187,7 @@ def erase_user(path: schemas.ById) -> None:
     """Erase a person: the name becomes a pseudonym everywhere, what they did stays. For ever."""
     with transaction() as session:
         erasing.erase(session, current_user(), path.id)
+        current_app.extensions["lockkeeper"].work.erase(session, path.id)
 
 
 def _signed_in(grant: service.Grant) -> schemas.SignedIn:

@@ -13,11 +13,12 @@ from pydantic.json_schema import models_json_schema
 
 from backend import problems
 from backend.identity.guard import Requirement
-from backend.operations import JSON, Operation
+from backend.operations import JSON, JSON_LINES, Operation
 from backend.problems import Problem
 from backend.web.problems import MEDIA_TYPE
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+MEDIA_TYPES = {"body": JSON, "form": "multipart/form-data", "lines": JSON_LINES}
 PROBLEM_SCHEMA = {
     "type": "object",
     "description": "RFC 9457; `error` repeats `detail`. Further members depend on `code`.",
@@ -141,7 +142,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     ]
     if parameters:
         described["parameters"] = parameters
-    for source, media_type in (("body", JSON), ("form", "multipart/form-data")):
+    for source, media_type in MEDIA_TYPES.items():
         if source in reads:
             reference = schemas[reads[source], "validation"]
             described["requestBody"] = {
@@ -179,7 +180,7 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 def _refusals(route: Route) -> set[HTTPStatus]:
     statuses = {problem.status for problem in _implied(route)}
-    if "body" in route.operation.reads:
+    if route.operation.reads.keys() & {"body", "lines"}:
         statuses.add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     return statuses
 
@@ -192,5 +193,5 @@ def _implied(route: Route) -> Iterator[type[Problem]]:
         yield problems.Forbidden
     if route.operation.reads:
         yield problems.Malformed
-    if "body" in route.operation.reads or "form" in route.operation.reads:
+    if route.operation.reads.keys() & MEDIA_TYPES.keys():
         yield problems.TooLarge

@@ -24,10 +24,15 @@ bp = Blueprint("queues", __name__, url_prefix="/api")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The queues that one application shows, and whether a row of one is a user's own."""
+    """What the workloads bring to an application: queues to show, and what they know of users.
+
+    ``owned`` says whether a row of a queue is a user's own; ``erase`` deletes what is kept about a
+    person.
+    """
 
     queues: tuple[Queue, ...] = ()
     owned: Callable[[Session, Queue, int, int], bool] = lambda *_: False
+    erase: Callable[[Session, int], None] = lambda *_: None
 
 
 NO_WORK = Work()

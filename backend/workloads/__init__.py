@@ -1,11 +1,14 @@
 """Every folder here is a workload; :func:`discover` finds them. Workloads never import each other.
 
 A workload has ``workload.py`` with ``MODELS`` (imported for their tables) and ``QUEUES``, and where
-rows belong to users with ``owned(session, row_id, user_id)``, which says whether one does.
+rows belong to users with ``owned(session, row_id, user_id)``, which says whether one does. What it
+may not keep of a person who is erased goes by ``erase(session, user_id)``.
 Statements in ``ANNOUNCEMENTS`` emit the events that follow from its rows, see ``backend.events``:
 they are run when ``events_due()`` was called, in a transaction of their own. It may
 have ``api.py`` with ``BLUEPRINTS`` (only the web host imports it) and ``pipeline.py`` with
 ``pipelines(settings)``, and ``duties(settings)`` where it has any (only the worker imports it).
+What maintenance may remove is in ``upkeep.py``: rows in ``RETENTION``, files in
+``caches(settings)``, see ``backend.upkeep``.
 """
 
 from collections.abc import Iterator
@@ -42,6 +45,13 @@ def owned(session: "Session", queue: "Queue", row_id: int, user_id: int) -> bool
         for workload in discover()
         if queue in workload.QUEUES and hasattr(workload, "owned")
     )
+
+
+def erase(session: "Session", user_id: int) -> None:
+    """Delete what any workload keeps about a person whom the transaction has locked."""
+    for workload in discover():
+        if hasattr(workload, "erase"):
+            workload.erase(session, user_id)
 
 
 def parts(name: str) -> Iterator[ModuleType]:

@@ -93,6 +93,8 @@ def shown(default: Any) -> str:
         return UNSET
     if isinstance(default, timedelta):
         return f"{default.total_seconds():.12g}"
+    if isinstance(default, dict):
+        return ",".join(f"{name}={number}" for name, number in default.items())
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
@@ -102,7 +104,7 @@ def unit_of(name: str, field: Any) -> str | None:
         return "seconds"
     if isinstance(field.default, bool):
         return "true or false"
-    if isinstance(field.default, tuple):
+    if isinstance(field.default, tuple | dict):
         return "comma list"
     endings = {"_BYTES": "bytes", "_LENGTH": "bytes", "_PER_MINUTE": "per minute", "_URL": "URL"}
     return next((unit for ending, unit in endings.items() if name.endswith(ending)), None)

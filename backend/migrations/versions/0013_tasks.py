@@ -142,6 +142,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status IN ('running')"),
     )
+    op.create_index(
+        "ix_tasks_not_done",
+        "tasks",
+        ["submitted_by", "id"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('pending', 'running', 'failed', 'cancelled')"),
+    )
     op.create_index("ix_tasks_submitted_by", "tasks", ["submitted_by", "id"], unique=False)
     op.create_index(
         "ix_tasks_tasks_dead",

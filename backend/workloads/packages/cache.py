@@ -90,12 +90,22 @@ class ContentStore:
         content.seek(0)
         return content
 
+    def kept(self) -> Iterator[Path]:
+        """The files of all hashes that are kept."""
+        for path in (self.root / "sha512").glob("[0-9a-f][0-9a-f]/*"):
+            if _SHA512.fullmatch(path.name):  # somebody else put the others there
+                yield path
+
+    def unfinished(self) -> Iterator[Path]:
+        """The files of writers that are at work, or were interrupted."""
+        return self._incoming.glob("part-*")
+
     def sweep(self, older_than: timedelta = _STALE) -> int:
         """Remove what interrupted writers left behind; returns how many files that were."""
         removed = 0
         horizon = time.time() - older_than.total_seconds()
         with _disk_failures():
-            for path in self._incoming.glob("part-*"):
+            for path in self.unfinished():
                 with suppress(FileNotFoundError):  # its writer just finished
                     if path.stat().st_mtime < horizon:
                         path.unlink()

@@ -5,11 +5,10 @@ are there goes first, and with it their key. What can be left over is bytes that
 and no run names, and those are found by :func:`sweep`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
 
 import structlog
 
@@ -19,6 +18,7 @@ from backend.queue.duty import Duty
 from backend.settings import Settings
 from backend.storage.blobs import Blobs
 from backend.storage.configured import blobs_of
+from backend.storage.orphans import sweep_orphans
 from backend.workloads.splunk.keys import folder_of, master_key
 from backend.workloads.splunk.uploading import AT_MOST
 
@@ -122,32 +122,18 @@ def keep(statements: Autocommit, blobs: Blobs, *, retention: timedelta) -> Tidie
 
 
 def sweep(statements: Autocommit, blobs: Blobs, folder: str) -> int:
-    """Delete bytes that no run names; lists the whole folder.
-
-    Such are left where a run was deleted and the store did not answer, or a worker died, or a run
-    came back older from a backup.
+    """Delete bytes that no run names; answers how many blobs and unfinished ones that were.
 
     Args:
         statements: each is a transaction by itself.
         blobs: where the archives lie.
         folder: this house's, see :func:`backend.workloads.splunk.keys.folder_of`.
 
-    Returns:
-        How many blobs and unfinished ones were deleted.
-
     Raises:
         StorageUnavailable, DBAPIError: it stopped in the middle.
     """
-    horizon = datetime.now(UTC) - ORPHANED
-    old = (kept.key for kept in blobs.keys(folder) if kept.since < horizon)
-    removed = 0
-    for keys in _batches(old):
-        for orphan in statements.rows(_ORPHANS, {"keys": keys}):
-            blobs.delete(orphan.key)
-            removed += 1
-    return removed + blobs.sweep(folder, 2 * AT_MOST)
 
+    def orphans(keys: Sequence[str]) -> list[str]:
+        return [row.key for row in statements.rows(_ORPHANS, {"keys": keys})]
 
-def _batches(keys: Iterator[str]) -> Iterator[Sequence[Any]]:
-    while batch := list(islice(keys, AT_ONCE)):
-        yield batch
+    return sweep_orphans(blobs, folder, orphans, older_than=ORPHANED, unfinished=2 * AT_MOST)

@@ -4,8 +4,6 @@ The rows were written by a child that opened a stranger's bytes, so they are a s
 files are opened as such, and the run of each row is put there by the worker.
 """
 
-import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal
@@ -17,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.queue.lease import Lease
+from backend.storage.files import plain_file
 from backend.workloads.splunk.clearing import clear
 from backend.workloads.splunk.copying import COLUMNS, statement
 from backend.workloads.splunk.steps.tables import SUFFIX
@@ -54,7 +53,7 @@ def replace(session: Session, lease: Lease, _parsed: Parsed, *, folder: Path) ->
     """
     clear(session, lease.id)
     for table in COLUMNS:
-        with suppress(FileNotFoundError), opened(folder / f"{table}{SUFFIX}") as file:
+        with suppress(FileNotFoundError), plain_file(folder / f"{table}{SUFFIX}") as file:
             rows = Rows(file, lease.id)
             while rows.more():
                 _copy(session, statement(table), rows)
@@ -74,17 +73,6 @@ def _copy(session: Session, copy: str, rows: "Rows") -> None:
             cursor.copy_expert(copy, rows)
     except psycopg2.Error as error:
         raise DBAPIError.instance(copy, {}, error, psycopg2.Error) from error
-
-
-def opened(path: Path) -> BinaryIO:
-    """A plain file of the child's own: no link to one of ours, nothing that would block."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = os.fdopen(descriptor, "rb")
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        file.close()
-        raise ValueError(f"{path.name} is no plain file")
-    return file
 
 
 class Rows:

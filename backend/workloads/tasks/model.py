@@ -15,12 +15,19 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from backend.db import Base
-from backend.queue.claimable import Claimable, Fair, Partitioned, Progressing, Timestamp
+from backend.queue.claimable import (
+    Claimable,
+    Fair,
+    Partitioned,
+    Progressing,
+    Timestamp,
+    in_words,
+)
 from backend.workloads.tasks.lifecycle import TABLE, TASKS_QUEUE
 
 
 class Task(Partitioned, Fair, Progressing, Claimable, Base):
-    """One task. It belongs to ``submitted_by``, who is its fairness key, too.
+    """One task. It belongs to ``submitted_by``, who is its fairness key, too: NULL for the product.
 
     ``user_id`` is whose data it works on: NULL for everybody's, or for nobody's.
     ``idempotency_key`` is the submitter's own: the same key with the same ``request_digest`` is the
@@ -35,7 +42,7 @@ class Task(Partitioned, Fair, Progressing, Claimable, Base):
     task_id: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"), unique=True)
     task_type: Mapped[str]
     user_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
-    submitted_by: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    submitted_by: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     unique_key: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -54,6 +61,11 @@ class Task(Partitioned, Fair, Progressing, Claimable, Base):
             CheckConstraint(
                 "length(request_digest) = 32 AND length(unique_key) = 32", name="digests"
             ),
+            # The product's own tasks work on nobody's data, and are asked for by no request.
+            CheckConstraint(
+                "submitted_by IS NOT NULL OR num_nonnulls(user_id, idempotency_key) = 0",
+                name="own",
+            ),
             Index(
                 f"ux_{TABLE}_idempotency_key",
                 "submitted_by",
@@ -68,6 +80,15 @@ class Task(Partitioned, Fair, Progressing, Claimable, Base):
                 postgresql_where=text("unique_key IS NOT NULL AND status = 'pending'"),
             ),
             Index(f"ix_{TABLE}_submitted_by", "submitted_by", "id"),
+            # What somebody looks for among all that is done.
+            Index(
+                f"ix_{TABLE}_not_done",
+                "submitted_by",
+                "id",
+                postgresql_where=text(
+                    in_words("status", (w for w in TASKS_QUEUE.words if w != TASKS_QUEUE.done))
+                ),
+            ),
             Index(f"ix_{TABLE}_user_id", "user_id", "id"),
             Index(
                 f"ix_{TABLE}_ended",

@@ -74,14 +74,14 @@ def _parameters(kind: TaskType, given: dict[str, Any]) -> dict[str, Any]:
         raise Permanent(f"parameter {place} is not one of {kind.name} any more") from None
 
 
-def chooser(keep: timedelta) -> Callable[[Asked], Step]:
-    """Answers the step of a task; its result is kept so long."""
-    return partial(_step, keep)
+def chooser(tools: Tools) -> Callable[[Asked], Step]:
+    """Answers the step of a task."""
+    return partial(_step, tools)
 
 
-def _step(keep: timedelta, asked: Asked) -> Step:
+def _step(tools: Tools, asked: Asked) -> Step:
     kind = task_types()[asked.task_type]
-    save = partial(_save, kind, asked, keep)
+    save = partial(_save, kind, asked, tools.settings.task_result_retention)
     if kind.isolation is Isolation.THREAD:
         return Step(PERFORM, partial(_run_here, kind), save, timeout=kind.timeout)
     return Step(
@@ -94,7 +94,8 @@ def _step(keep: timedelta, asked: Asked) -> Step:
         memory=kind.memory,
         result=kind.result,
         rehearse=kind.rehearse,
-        bulk=kind.bulk,
+        prepare=partial(kind.prepare, tools) if kind.prepare else None,
+        bulk=partial(kind.bulk, asked, tools) if kind.bulk else None,
     )
 
 

@@ -3,11 +3,14 @@
 from importlib.util import find_spec
 from typing import Final
 
+from backend.queue.duty import Duty
 from backend.queue.pipeline import Choice, Pipeline
 from backend.settings import Settings, SettingsError
-from backend.workloads.tasks import performing
+from backend.workloads.tasks import housekeeping, performing
+from backend.workloads.tasks.inference import Inference
 from backend.workloads.tasks.lifecycle import PERFORM, TASKS_QUEUE
 from backend.workloads.tasks.registry import HARD_LIMIT
+from backend.workloads.tasks.schedules import firing
 from backend.workloads.tasks.tools import Tools
 
 NEEDED: Final = ("numpy", "scipy", "sklearn")
@@ -18,7 +21,8 @@ def pipelines(settings: Settings) -> list[Pipeline]:
 
     Raises:
         SettingsError: WORKER_TYPE asks for tasks, and what they need is not installed; or
-            TASK_CONCURRENCY names a queue that there is not.
+            TASK_CONCURRENCY names a queue that there is not; or INFERENCE_URL or INFERENCE_TOKEN
+            cannot be used.
     """
     if any(find_spec(library) is None for library in NEEDED):
         named = {TASKS_QUEUE.name, *(TASKS_QUEUE.partitions or ())}
@@ -27,15 +31,20 @@ def pipelines(settings: Settings) -> list[Pipeline]:
         return []
     if unknown := settings.task_concurrency.keys() - set(TASKS_QUEUE.partitions or ()):
         raise SettingsError(f"TASK_CONCURRENCY: there is no queue {', '.join(sorted(unknown))}")
+    Inference.of(settings)  # a worker with an endpoint that cannot be asked does not start
+    tools = Tools(settings)
     return [
         Pipeline(
             queue=TASKS_QUEUE,
             load=performing.reader(settings),
-            tools=Tools(settings),
+            tools=tools,
             batch=1,  # one may take half an hour: what waits is better left to another worker
-            steps=(
-                Choice(PERFORM, performing.chooser(settings.task_result_retention), HARD_LIMIT),
-            ),
+            steps=(Choice(PERFORM, performing.chooser(tools), HARD_LIMIT),),
             at_once=settings.task_concurrency,
         )
     ]
+
+
+def duties(settings: Settings) -> list[Duty]:
+    """What every worker does besides: schedules fire, results expire."""
+    return [*firing.duties(settings), *housekeeping.duties(settings)]

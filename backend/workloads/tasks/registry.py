@@ -35,7 +35,8 @@ class Parameters(BaseModel):
 class Asked(BaseModel):
     """One task as it is performed.
 
-    ``user_id`` is whose data it works on: None for everybody's. ``parameters`` are valid.
+    ``user_id`` is whose data it works on: None for everybody's. ``submitted_by`` is None for the
+    product itself. ``parameters`` are valid.
     ``data`` is what the type's ``gather`` read; a child is given all of this as a JSON object.
     """
 
@@ -45,7 +46,7 @@ class Asked(BaseModel):
     task_id: str
     task_type: str
     user_id: int | None
-    submitted_by: int
+    submitted_by: int | None
     parameters: dict[str, Any]
     data: Any = None
 
@@ -77,7 +78,9 @@ class TaskType:
         timeout, soft_timeout: limits of one attempt.
         memory: of the child, in bytes of address space.
         rehearse: see :class:`backend.queue.pipeline.Step`.
-        bulk: ``bulk(session, lease, result, *, folder)``, see the same.
+        prepare: ``prepare(tools, asked, folder)`` copies what the child needs into its folder, see
+            the same.
+        bulk: ``bulk(asked, tools, session, lease, result, *, folder)``, see the same.
         sealed: the parameters are encrypted at rest.
         max_attempts: in all.
     """
@@ -98,6 +101,7 @@ class TaskType:
     soft_timeout: timedelta = SOFT_LIMIT
     memory: int = MEMORY
     rehearse: Callable[[], None] | None = None
+    prepare: Callable[..., None] | None = None
     bulk: Callable[..., None] | None = None
     sealed: bool = False
     max_attempts: int = TASKS_QUEUE.max_attempts

@@ -1,6 +1,7 @@
 """Parameters that nobody reads in the database: Fernet under a key that follows from TASK_KEY."""
 
 import base64
+import hmac
 import json
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from backend.problems import Unavailable
 from backend.settings import Settings
 
 PURPOSE: Final = b"lockkeeper task parameters"
+DIGESTS: Final = b"lockkeeper task digests"
 
 
 class Unsealable(Exception):
@@ -41,13 +43,25 @@ def unseal(settings: Settings, sealed: bytes) -> dict[str, Any]:
     return parameters
 
 
+def keyed_digest(settings: Settings, text: bytes) -> bytes:
+    """32 bytes by which the same ``text`` is known again, and which nobody can make by guessing.
+
+    Raises:
+        Unavailable: as :func:`seal`.
+    """
+    return hmac.digest(_derived(settings, DIGESTS), text, "sha256")
+
+
 def _fernet(settings: Settings) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(_derived(settings, PURPOSE)))
+
+
+def _derived(settings: Settings, purpose: bytes) -> bytes:
     if settings.task_key is None:
         raise Unavailable(
             "TASK_KEY is not set: an operator must give one before such tasks can be submitted.",
             code="task-key-missing",
         )
-    derived = HKDF(SHA256(), 32, salt=None, info=PURPOSE).derive(
+    return HKDF(SHA256(), 32, salt=None, info=purpose).derive(
         settings.task_key.get_secret_value().encode()
     )
-    return Fernet(base64.urlsafe_b64encode(derived))

@@ -2,7 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from backend.workloads.packages.registry.answers import failure, retry_after
+from backend.outbound.patience import retry_after
+from backend.workloads.packages.registry.answers import failure
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 
 URL = "https://registry.example.test/name"

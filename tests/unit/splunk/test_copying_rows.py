@@ -1,8 +1,6 @@
 """The worker's part: the run before each row, in pieces that end with a row."""
 
 import io
-import os
-from pathlib import Path
 
 import pytest
 
@@ -51,23 +49,3 @@ def test_a_long_file_comes_in_many_pieces() -> None:
 
     assert len(found) == 10
     assert {len(piece) for piece in found} == {18}
-
-
-def test_a_link_to_a_file_of_the_workers_own_is_refused(tmp_path: Path) -> None:
-    secret, linked = tmp_path / "secret", tmp_path / "files.copy"
-    secret.write_text("secret")
-    linked.symlink_to(secret)
-    with pytest.raises(OSError, match="symbolic"):
-        recording.opened(linked)
-
-    linked.unlink()
-    linked.hardlink_to(secret)
-    with pytest.raises(ValueError, match="no plain file"):
-        recording.opened(linked)
-
-
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "files.copy")
-
-    with pytest.raises(ValueError, match="no plain file"):
-        recording.opened(tmp_path / "files.copy")

@@ -12,9 +12,10 @@ from backend.web.assembly import assemble
 
 settings = Settings.load(JWT_SECRET=secrets.token_urlsafe(48))
 assemble(settings, create_engine("postgresql+psycopg2://nobody@127.0.0.1:1/none"))
-parts = {".steps", ".pipeline", ".scanning", ".registry"}
-print(sorted(name for name in sys.modules if "workloads" in name and parts & {
-    "." + part for part in name.split(".")}))
+parts = {"steps", "pipeline", "scanning"}
+client = "backend.workloads.packages.registry"
+print(sorted(name for name in sys.modules if "workloads" in name and (
+    parts & set(name.split(".")) or name.startswith(client))))
 """
 
 

@@ -1,14 +1,12 @@
 """What a registry's answer means before its body is read. Pure."""
 
 from collections.abc import Container, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+from backend.outbound.patience import retry_after
 from backend.workloads.packages.registry.errors import RegistryPermanent, RegistryTransient
 from backend.workloads.packages.registry.sites import REGISTRY
 
-LONGEST_RETRY_AFTER = timedelta(hours=1)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 READ = frozenset({HTTPStatus.OK})
 WRITTEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
@@ -51,28 +49,3 @@ def failure(
     return RegistryTransient(
         f"{server} could not answer: {url} answered {status}", retry_after(headers)
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Read ``Retry-After`` (RFC 9110, 10.2.3): seconds or a date, cut to 0 … 1 hour.
-
-    A date is compared with the answer's own ``Date`` where it has one, so that our clock does not
-    matter. None = absent or unreadable.
-    """
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        # nine digits are 31 years; more would only overflow
-        return min(timedelta(seconds=int(value[:9])), LONGEST_RETRY_AFTER)
-    until = _http_date(value)
-    if until is None:
-        return None
-    wait = until - (_http_date(headers.get("Date", "")) or datetime.now(UTC))
-    return max(timedelta(0), min(wait, LONGEST_RETRY_AFTER))
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

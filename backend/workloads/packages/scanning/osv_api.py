@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import urllib3
 
+from backend.outbound.patience import retry_after
 from backend.queue.breaker import Breakers, host_of
-from backend.workloads.packages.registry.answers import retry_after
 from backend.workloads.packages.scanning.findings import Component, Finding
 from backend.workloads.packages.scanning.osv_record import Advisory, RecordError, finding, read
 from backend.workloads.packages.scanning.sources import (

@@ -1,0 +1,1 @@
+"""From a goal to blocks of work, and how far they are."""

@@ -1,0 +1,1 @@
+"""What maintenance tasks do to the product itself."""

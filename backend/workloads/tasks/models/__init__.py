@@ -1,0 +1,1 @@
+"""Text classifiers: small, trained on stored samples, measured on others, kept without pickle."""
