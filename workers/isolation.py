@@ -22,8 +22,8 @@ from workers.kept_child import KeptChild, Report, Watch
 
 TASKS: Final = 1000
 """A child is replaced after so many; a new one costs as much as fifty rows."""
-RSS_CEILING: Final = 192 * 1024 * 1024
-"""Or once it keeps more than this resident, in bytes; ten times what it starts with."""
+RSS_CEILING: Final = 256 * 1024 * 1024
+"""Or once it keeps more than this resident, in bytes; numeric libraries alone take two thirds."""
 SCRATCH: Final = "lockkeeper-step-"
 IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folders in it have names of their own
 """A file system in memory: on a disk, to make and remove a row's folder is dear."""
@@ -51,14 +51,18 @@ class Children:
     Children are spawned, never forked from this process, and kept for rows of the same memory
     limit; each forks for each row, so that no row can reach another's answer.
 
+    Twice as many may be idle: of several memory limits, each has some at hand.
+
     ``happened`` is told of each child that it "started", and in one word why it ended: it was
-    "recycled", "replaced" by one of another memory limit, "killed" with its row, or "closed".
+    "recycled", "replaced" by those of other memory limits, "killed" with its row, or "closed".
     """
 
     def __init__(self, limit: int, *, happened: Callable[[str], None] = _uncounted) -> None:
         self._slots = threading.BoundedSemaphore(limit)
         self._happened = happened
-        self._idle: deque[KeptChild] = deque()
+        self._most_idle = 2 * limit
+        self._idle: deque[KeptChild] = deque()  # who was needed last comes last
+        self._lock = threading.Lock()
         self._held = frozenset[str]()
         """What confined the last child: where the kernel once refuses a part of it, none is run."""
 
@@ -115,16 +119,30 @@ class Children:
             if why:
                 self._end(child, why)
             else:
-                self._idle.append(child)
+                self._keep(child)
+
+    def _keep(self, child: KeptChild) -> None:
+        with self._lock:
+            self._idle.append(child)
+            surplus = self._idle.popleft() if len(self._idle) > self._most_idle else None
+        if surplus:
+            self._end(surplus, "replaced")
 
     def _take(self, memory: int) -> KeptChild:
-        with contextlib.suppress(IndexError):
-            while True:
-                child = self._idle.popleft()
-                if child.memory == memory and child.alive:
-                    return child
-                self._end(child, "replaced")
+        while child := self._fitting(memory):
+            if child.alive:
+                return child
+            self._end(child, "killed")
         return self._start(memory)
+
+    def _fitting(self, memory: int) -> KeptChild | None:
+        """The one that was needed last: what it has at hand is warm."""
+        with self._lock:
+            for child in reversed(self._idle):
+                if child.memory == memory:
+                    self._idle.remove(child)
+                    return child
+        return None
 
     def _start(self, memory: int) -> KeptChild:
         child = KeptChild(memory)

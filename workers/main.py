@@ -68,8 +68,9 @@ def _assignment(pipeline: Pipeline, workload: str, words: Sequence[str]) -> Assi
     # A queue may bear its workload's name, and then means itself.
     meant = {"all", pipeline.queue.name} | ({workload} - {q.name for q in queues()})
     if meant & set(words):
-        return Assignment(pipeline)
-    partitions = [name for name in pipeline.queue.partitions or () if name in words]
+        return Assignment(pipeline, pipeline.serves)
+    able = pipeline.serves or pipeline.queue.partitions or ()
+    partitions = [name for name in able if name in words]
     return Assignment(pipeline, partitions) if partitions else None
 
 

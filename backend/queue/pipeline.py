@@ -1,6 +1,6 @@
 """What a worker does with a row: steps attached to a queue's stages, and what they answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -177,8 +177,9 @@ class Pipeline:
     None where the row is gone. ``read(statements, row_id)`` does the same with statements that are
     transactions by themselves. Without both a step is given its :class:`Lease`.
     ``batch`` rows are claimed at a time, or as many as there are threads where that is more.
-    ``breakers`` are those its steps use. ``at_once`` limits how many rows of a partition one worker
-    runs at the same time; others are limited by its threads alone.
+    ``breakers`` are those its steps use. ``serves`` are the partitions that it can work on; all
+    where None. ``at_once`` limits how many rows of a partition one worker runs at the same time;
+    others are limited by its threads alone.
     """
 
     queue: Queue
@@ -188,6 +189,7 @@ class Pipeline:
     tools: Any = None
     batch: int = 10
     breakers: Breakers = field(default_factory=Breakers)
+    serves: Sequence[str] | None = None
     at_once: Mapping[str, int] = field(default_factory=dict)
     _by_stage: Mapping[str, Step | Choice] = field(init=False, repr=False)
 

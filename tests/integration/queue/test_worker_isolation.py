@@ -439,6 +439,25 @@ def test_no_more_children_run_at_once_than_there_are_slots() -> None:
     assert most <= 3  # one may have left its slot and not yet said so
 
 
+def test_children_of_two_memory_limits_are_both_kept() -> None:
+    happened: list[str] = []
+    children = Children(1, happened=happened.append)
+    for _ in range(3):
+        for memory in 256, 512:
+            evaluate(children, answering("1"), memory=memory * 1024 * 1024)
+    children.close()
+    assert happened == ["started"] * 2 + ["closed"] * 2
+
+
+def test_the_child_that_nobody_needed_for_longest_makes_room_for_others() -> None:
+    happened: list[str] = []
+    children = Children(1, happened=happened.append)
+    for memory in 256, 300, 350, 300, 350:
+        evaluate(children, answering("1"), memory=memory * 1024 * 1024)
+    assert happened == ["started", "started", "started", "replaced"]
+    children.close()
+
+
 def test_a_child_has_no_network(children: Children, held: confinement.Confinement) -> None:
     if not held.no_network:
         pytest.skip("not checked: the kernel refuses network namespaces here")
