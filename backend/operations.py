@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import UnsupportedMediaType
 
 from backend import forms, strictjson
+from backend.invalid import wrong_places
 from backend.problems import Malformed, Problem
 from backend.settings import Settings
 
@@ -35,7 +36,6 @@ JSON_LIMIT = 1024 * 1024  # bytes; a body is a command, documents come as files
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 M = TypeVar("M", bound=BaseModel)
-_NOT_AN_OBJECT = "Input should be a JSON object"
 
 UploadedFile = Annotated[
     InstanceOf[forms.File],
@@ -208,15 +208,7 @@ def _encodes(text: str) -> bool:
 
 
 def _invalid(source: str, error: ValidationError) -> Malformed:
-    errors = [
-        {
-            "place": ".".join([source, *(str(part)[: strictjson.SHOWN] for part in item["loc"])]),
-            "message": _NOT_AN_OBJECT
-            if item["type"] == "model_type"
-            else item["msg"].removeprefix("Value error, "),
-        }
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    errors = wrong_places(source, error)
     first = errors[0]
     return Malformed(f"{first['place']}: {first['message']}.", code="invalid", errors=errors)
 

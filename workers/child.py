@@ -54,7 +54,7 @@ MAX_ANSWER: Final = 32 * 1024 * 1024  # bytes
 TOO_LONG: Final = f"the step's answer is longer than {MAX_ANSWER} bytes"
 PRINTED: Final = 4096  # bytes of what a fork printed last, searched for the cause of its death
 WORDS: Final = 0.25  # seconds between two words of a step that are passed on
-MAX_WORD: Final = 2048  # bytes
+MAX_WORD: Final = 3072  # bytes: the longest message, each letter escaped, is shorter
 MAX_PRINTED: Final = 16 * 1024 * 1024  # bytes: they are kept in memory that no limit of it counts
 
 

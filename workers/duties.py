@@ -9,7 +9,7 @@ from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.queue.duty import Duty
 from backend.storage.blobs import StorageError
-from workers.periodic import Periodic
+from workers.periodic import NOT_OURS, Periodic, forbidden
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,9 @@ class OnDuty(Periodic):
             for queue in self._duty.run(self._sessions, self._statements):
                 self._became_ready(queue)
         except (SQLAlchemyError, StorageError, OSError) as error:
+            if forbidden(error):
+                log.info("duty.not_ours", duty=self._duty.name, again_in_s=NOT_OURS)
+                return NOT_OURS
             cause = error.orig if isinstance(error, DBAPIError) else error
             log.warning("duty.failed", duty=self._duty.name, error=type(cause).__name__)
         except Exception:  # a fault of ours, which nobody else would hear of

@@ -21,7 +21,7 @@ from backend.migrations.run import current, head
 from backend.queue import confinement
 from backend.queue.duty import Duty
 from backend.queue.pipeline import Pipeline
-from backend.settings import Settings, SettingsError, psycopg2_url
+from backend.settings import Settings, SettingsError, of_a_broker, psycopg2_url
 from backend.workloads import discover, parts, queues
 from workers import health
 from workers.daemon import Assignment, Daemon, Policy, worker_name
@@ -123,6 +123,8 @@ def wait_for_schema(url: str, stop: threading.Event) -> bool:
 def run(settings: Settings) -> int:
     """Serve until a signal; answers the exit code."""
     logs.configure(level=settings.log_level, log_format=settings.log_format)
+    if unread := of_a_broker(os.environ):
+        log.warning("settings.ignored", variables=unread, reason="the database is the queue")
     signals = Signals()
     name = worker_name(settings.worker_name)
     try:

@@ -3,6 +3,17 @@
 import random
 import threading
 from abc import abstractmethod
+from typing import Final
+
+NOT_OURS: Final = 3600.0
+"""Seconds until what this worker's role may not do is tried again: another part's role does it."""
+
+_FORBIDDEN: Final = "42501"
+
+
+def forbidden(error: Exception) -> bool:
+    """Whether the database refused it because of the role that asked."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == _FORBIDDEN
 
 
 class Periodic(threading.Thread):

@@ -156,7 +156,8 @@ class Producer(threading.Thread):
         return min(self.capacity, self.capacity + self._spare - self._crew.in_flight)
 
     def _settle_and_claim(self, ended: list[Ended], room: int) -> list[Lease]:
-        room = self._partitions.room(room, self._running(ended))
+        if room and not (room := self._partitions.room(room, self._running(ended))):
+            self._more, self._due = False, None  # until a row ends: see Partitions.opens
         seen = self._circle.next(room, self._ask) if room else Seen(())
         began = time.monotonic()
         from_front = room > 0 and began >= self._front.due(seen.lanes)
@@ -254,6 +255,8 @@ class Producer(threading.Thread):
         settled_whole = not crew.in_flight or len(crew.finished) >= self.capacity
         claimed_whole = room >= self.capacity and self._more
         if (crew.finished and settled_whole) or claimed_whole or (room > 0 and self._hint):
+            return 0.0
+        if room > 0 and self._partitions.opens(self._held.of(self.queue)):
             return 0.0
         if crew.finished:
             return crew.finished_since + LINGER - time.monotonic()

@@ -3,8 +3,8 @@
 import math
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 INTERVAL: Final = 0.5
 """Seconds between two words of one row that are written down."""
+STOPPING: Final = 10.0
+"""Seconds that a step which is to be interrupted waits for who does it, at most."""
 
 
 class Reports:
@@ -57,9 +59,16 @@ class Reports:
         except SQLAlchemyError as error:  # a word that could not be said ends no attempt
             log.info("report.unsaid", row_id=lease.id, error=type(error).__name__)
 
-    def interruptible(self, stop: Callable[[], None]) -> AbstractContextManager[None]:
-        """Call ``stop``, in a thread of its own, once the row is taken back."""
-        return self._held.watch(
-            self._here.lease,
-            lambda: threading.Thread(target=stop, name="interrupt", daemon=True).start(),
-        )
+    @contextmanager
+    def interruptible(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call ``stop``, in a thread of its own, once the row is taken back.
+
+        The block ends after it: a connection that it cancels may be another row's next.
+        """
+        thread = threading.Thread(target=stop, name="interrupt", daemon=True)
+        try:
+            with self._held.watch(self._here.lease, thread.start):
+                yield
+        finally:
+            if thread.ident is not None:
+                thread.join(STOPPING)

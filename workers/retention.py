@@ -8,21 +8,19 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from backend.queue.retention import STRAYS_AT_ONCE, Maintained, maintain
 from workers.database import Transactions
-from workers.periodic import Periodic
+from workers.periodic import Periodic, forbidden
 
 log = structlog.get_logger(__name__)
 
 EVERY: Final = 3600.0  # seconds
 MORE: Final = 1.0  # seconds, while there is more to delete
 
-_FORBIDDEN: Final = "42501"
-
 
 class Retention(Periodic):
     """Makes the partitions of coming weeks and drops those that are too old.
 
     No worker depends on it: a line without a partition of its week lies in the default one. Where
-    the worker's role may not make tables, that is said once.
+    the worker's role may not make weeks, that is said once.
     """
 
     def __init__(self, *, transactions: Transactions, keep: timedelta) -> None:
@@ -42,11 +40,10 @@ class Retention(Periodic):
         return MORE if done.deleted == STRAYS_AT_ONCE else EVERY
 
     def _say_failed(self, error: SQLAlchemyError) -> None:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        forbidden = getattr(cause, "pgcode", None) == _FORBIDDEN
-        if not (forbidden and self._forbidden):
+        if not (forbidden(error) and self._forbidden):
+            cause = error.orig if isinstance(error, DBAPIError) else error
             log.warning("retention.failed", error=type(cause).__name__)
-        self._forbidden = self._forbidden or forbidden
+        self._forbidden = self._forbidden or forbidden(error)
 
 
 def _say(done: Maintained) -> None:

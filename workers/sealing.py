@@ -10,7 +10,7 @@ from backend.audit import sealing
 from backend.audit.model import AuditSeal
 from backend.audit.signing import Signer
 from workers.database import Transactions
-from workers.periodic import Periodic
+from workers.periodic import NOT_OURS, Periodic, forbidden
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,9 @@ class Sealer(Periodic):
         try:
             seal = self._transactions.once(work)
         except SQLAlchemyError as error:
+            if forbidden(error):
+                log.info("audit.not_ours", again_in_s=NOT_OURS)
+                return NOT_OURS
             cause = error.orig if isinstance(error, DBAPIError) else error
             log.warning("audit.not_sealed", error=type(cause).__name__)
             return EVERY

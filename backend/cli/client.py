@@ -3,19 +3,20 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 from backend.cli.errors import FAILED, UNREACHABLE, WRONG_USAGE, CommandError
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 
     from backend.cli.file_form import FileBody, FileForm
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 ANSWER_TIMEOUT: Final = 60.0  # seconds; a large lock file is stored before the answer
 
+_PIECE: Final = 1 << 16  # bytes
 _UNAUTHORIZED, _SERVER_ERROR, _SUCCESS = 401, 500, range(200, 300)
 
 
@@ -54,17 +55,23 @@ class Client:
     Args:
         token: an access token or an API key; None before signing in.
         renew: makes a new token when the old one has expired.
+        patience: seconds until an answer must begin.
     """
 
     def __init__(
-        self, url: str, token: str | None = None, *, renew: Callable[[], str] | None = None
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        renew: Callable[[], str] | None = None,
+        patience: float = ANSWER_TIMEOUT,
     ) -> None:
         import urllib3
 
         self.url = url
         self.token = token
         self._renew = renew
-        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=ANSWER_TIMEOUT)
+        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=patience)
         # No proxy, no redirect: the token goes to the server that was named and to no other.
         self._pool: PoolManager = urllib3.PoolManager(retries=False)
 
@@ -103,12 +110,17 @@ class Client:
         """Send a file of any length."""
         return self._ask("POST", path, form=form)
 
-    def download(self, path: str) -> bytes:
-        """A file, as it is."""
-        response = self._answered("GET", path)
-        if response.status not in _SUCCESS:
-            _read(response, self.url)
-        return response.data
+    def download(self, path: str, stream: BinaryIO) -> None:
+        """Write a file to ``stream``, as it is; one that broke off is Unreachable."""
+        from urllib3.exceptions import HTTPError
+
+        response = self._answered("GET", path, preload_content=False)
+        try:
+            if response.status not in _SUCCESS:
+                _read(response, self.url)
+            stream.writelines(response.stream(_PIECE))
+        except HTTPError as error:
+            raise self._unreachable(error) from None
 
     def _ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         return _read(self._answered(method, path, **content), self.url)
@@ -128,6 +140,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         file: Mapping[str, Any] | None = None,
         form: "FileForm | FileBody | None" = None,
+        preload_content: bool = True,
     ) -> "BaseHTTPResponse":
         from urllib3.exceptions import HTTPError
 
@@ -144,10 +157,13 @@ class Client:
         try:
             return self._pool.request(
                 method, self.url + path, headers=headers, timeout=self._timeout, redirect=False,
-                **content,
+                preload_content=preload_content, **content,
             )  # fmt: skip
         except (HTTPError, UnicodeError) as error:
-            raise Unreachable(f"cannot reach {_shown(self.url)}: {_reason(error)}") from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"cannot reach {_shown(self.url)}: {_reason(error, self._timeout)}")
 
 
 def _read(response: "BaseHTTPResponse", url: str) -> dict[str, Any]:
@@ -175,7 +191,7 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, timeout: "Timeout") -> str:
     from urllib3 import exceptions
 
     cause = error.__context__ or error.__cause__
@@ -185,7 +201,7 @@ def _reason(error: Exception) -> str:
         return (cause.strerror or str(cause)).lower()
     known: tuple[tuple[type[Exception], str], ...] = (
         (exceptions.ConnectTimeoutError, f"no connection within {CONNECT_TIMEOUT:.0f} s"),
-        (exceptions.ReadTimeoutError, f"no answer within {ANSWER_TIMEOUT:.0f} s"),
+        (exceptions.ReadTimeoutError, f"no answer within {timeout.read_timeout:.0f} s"),
         (exceptions.SSLError, f"TLS failed: {error}"),
         (exceptions.ProtocolError, "the connection broke off"),
     )

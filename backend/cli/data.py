@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 import click
 
 from backend.cli.account import url_option
-from backend.cli.errors import EXIT_CODES, WRONG_USAGE, CommandError
+from backend.cli.errors import EXIT_CODES
 from backend.cli.file_form import FileBody
+from backend.cli.new_file import download
 from backend.cli.requests import caller, json_option
 from backend.cli.words import count, plain, say
 
@@ -18,6 +19,8 @@ JSON_LINES: Final = "application/x-ndjson"
 IMPORTED: Final = ("ari-snapshots", "goals", "interactions", "claims", "training-samples")
 LISTED: Final = (*IMPORTED, "debts", "models")
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
+PATIENCE: Final = 900.0
+"""Seconds: a million lines are stored, written down or deleted before the answer begins."""
 
 user_option = click.option(
     "--user", "user_id", type=click.IntRange(min=1), metavar="ID",
@@ -46,6 +49,7 @@ def show(
     as_json: bool,
 ) -> None:
     """Show data of one KIND, one JSON object a line; what came last is first."""
+    _check_owner(kind, user_id)
     answer = caller(url).get(_path(kind, before=before, limit=limit, user_id=user_id))
     if as_json:
         click.echo(json.dumps(answer))
@@ -66,8 +70,9 @@ def import_lines(
     kind: str, file: Path, user_id: int | None, url: str | None, as_json: bool
 ) -> None:
     """Store FILE, JSON lines of one KIND: all of them, or none. Those that are there count."""
+    _check_owner(kind, user_id)
     sent = FileBody(file, JSON_LINES)
-    answer = caller(url).submit(_path(f"{kind}/import", user_id=user_id), sent)
+    answer = caller(url, patience=PATIENCE).submit(_path(f"{kind}/import", user_id=user_id), sent)
     if as_json:
         click.echo(json.dumps(answer))
         return
@@ -81,14 +86,10 @@ def import_lines(
 @url_option
 def export(output: Path, user_id: int | None, url: str | None) -> None:
     """Write everything that is kept about a user to a new file, as JSON lines."""
-    content = caller(url).download(_path("export", user_id=user_id))
-    try:
-        with output.open("xb") as stream:
-            stream.write(content)
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {error.strerror}", WRONG_USAGE) from None
-    lines = count(content.count(b"\n"), "line")
-    click.echo(f"{plain(str(output))}: {lines}, {len(content)} bytes")
+    size = download(caller(url, patience=PATIENCE), _path("export", user_id=user_id), output)
+    with output.open("rb") as stream:
+        lines = count(sum(1 for _ in stream), "line")
+    click.echo(f"{plain(str(output))}: {lines}, {size} bytes")
 
 
 @data.command(short_help="Delete everything about one user.", epilog=EXIT_CODES)
@@ -98,7 +99,7 @@ def export(output: Path, user_id: int | None, url: str | None) -> None:
 @json_option
 def delete(user_id: int | None, yes: bool, url: str | None, as_json: bool) -> None:
     """Delete a user's data, tasks, results, models and schedules. For ever."""
-    client = caller(url)
+    client = caller(url, patience=PATIENCE)
     if not yes:
         whose = "all of your data" if user_id is None else f"all data of user {user_id}"
         click.confirm(f"Delete {whose}, tasks and models?", abort=True, err=True)
@@ -109,6 +110,11 @@ def delete(user_id: int | None, yes: bool, url: str | None, as_json: bool) -> No
 def _gone(deleted: Mapping[str, int]) -> str:
     said = ", ".join(count(number, word.replace("_", " ")) for word, number in deleted.items())
     return f"deleted: {said}"
+
+
+def _check_owner(kind: str, user_id: int | None) -> None:
+    if kind == "claims" and user_id is not None:
+        raise click.UsageError("claims are nobody's: they take no --user")
 
 
 def _path(place: str, **query: Any) -> str:

@@ -11,6 +11,7 @@ import click
 from backend.cli.account import url_option
 from backend.cli.client import Client
 from backend.cli.errors import EXIT_CODES, FAILED, WRONG_USAGE, CommandError
+from backend.cli.new_file import download
 from backend.cli.requests import caller, json_option
 from backend.cli.words import count, plain
 
@@ -50,13 +51,8 @@ def evidence() -> None:
 @url_option
 def export(request_id: int, output: Path, url: str | None) -> None:
     """Write the evidence bundle of REQUEST_ID to a file."""
-    content = caller(url).download(f"/api/packages/requests/{request_id}/evidence")
-    try:
-        with output.open("xb") as stream:
-            stream.write(content)
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {error.strerror}", WRONG_USAGE) from None
-    click.echo(f"{plain(str(output))}: evidence of request {request_id}, {len(content)} bytes")
+    size = download(caller(url), f"/api/packages/requests/{request_id}/evidence", output)
+    click.echo(f"{plain(str(output))}: evidence of request {request_id}, {size} bytes")
 
 
 @evidence.command(short_help="Check a bundle, offline.", epilog=EXIT_CODES)

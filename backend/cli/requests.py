@@ -10,7 +10,7 @@ import click
 
 from backend.cli import report
 from backend.cli.account import url_option
-from backend.cli.client import Client, server_url
+from backend.cli.client import ANSWER_TIMEOUT, Client, server_url
 from backend.cli.errors import FAILED, OK, WRONG_USAGE, CommandError
 from backend.cli.words import count, plain
 
@@ -36,8 +36,8 @@ def read_lock(lockfile: Path) -> bytes:
     return content
 
 
-def caller(url: str | None) -> Client:
-    """The client that the environment names.
+def caller(url: str | None, *, patience: float = ANSWER_TIMEOUT) -> Client:
+    """The client that the environment names; ``patience``: seconds until an answer must begin.
 
     Raises:
         CommandError: there is no URL or no token, or what is there cannot be one.
@@ -50,7 +50,7 @@ def caller(url: str | None) -> Client:
         )
     if not token.isascii() or not token.isprintable():
         raise CommandError("LOCKKEEPER_TOKEN holds more than a token: copy it anew", WRONG_USAGE)
-    return Client(checked, token)
+    return Client(checked, token, patience=patience)
 
 
 @click.command(short_help="Submit a lock file for vetting.")

@@ -3,11 +3,15 @@
 import json
 import logging
 import os
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from backend.cli.errors import CommandError, database_errors
+from backend.cli.errors import FAILED, OK, CommandError, database_errors
+from backend.cli.words import count
+
+if TYPE_CHECKING:
+    from backend.migrations.online import Pending
 
 
 @click.command(short_help="Serve the API.")
@@ -37,15 +41,22 @@ def worker() -> NoReturn:
 
 
 @click.command(short_help="Bring the database to this release's schema.")
-@click.option("--json", "as_json", is_flag=True, help="Print {from, to}.")
-def migrate(as_json: bool) -> None:
-    """Bring the database in DATABASE_URL to this release's schema; says from where to where."""
-    from backend.migrations.run import current, head, upgrade
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 where migrations are lacking.")
+@click.option("--json", "as_json", is_flag=True, help="Print {from, to}, and what is lacking.")
+def migrate(check: bool, as_json: bool) -> int:
+    """Bring the database in DATABASE_URL to this release's schema; says from where to where.
+
+    With --check it says which migrations are lacking, and what each means for those who work
+    meanwhile.
+    """
+    from backend.migrations.run import current, head, pending, upgrade
     from backend.settings import Settings
 
     with database_errors():
         url = Settings.load().require_database_url()
         before = current(url)
+        if check:
+            return _show_pending(before, pending(url), as_json)
         upgrade(url)
         after = current(url)
         needed = head()
@@ -57,3 +68,18 @@ def migrate(as_json: bool) -> None:
         click.echo(f"already at {after}")
     else:
         click.echo(f"{before or 'nothing'} → {after}")
+    return OK
+
+
+def _show_pending(at: str | None, lacking: "list[Pending]", as_json: bool) -> int:
+    if as_json:
+        to = lacking[-1].revision if lacking else at
+        told = [one._asdict() for one in lacking]
+        click.echo(json.dumps({"from": at, "to": to, "pending": told}))
+    elif not lacking:
+        click.echo(f"already at {at}")
+    else:
+        click.echo(f"at {at or 'nothing'}, lacking {count(len(lacking), 'migration')}:")
+        for one in lacking:
+            click.echo(f"{one.revision}  {one.summary}; {one.holds or 'nobody waits'}")
+    return FAILED if lacking else OK

@@ -15,7 +15,10 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from backend.database_roles import granting
+from backend.database_roles.rights import OWNER
 from backend.db import KEEPALIVES, Base
+from backend.migrations.online import Pending
 from backend.queue.retention import is_partition
 from backend.settings import psycopg2_url
 from backend.workloads import discover
@@ -24,6 +27,7 @@ HERE = Path(__file__).parent
 VERSIONS = HERE / "versions"
 
 _LOCK_TIMEOUT = "2s"  # a migration that waits for a lock makes everybody else wait behind it
+_STATEMENT_TIMEOUT = "10min"  # what takes longer is better done by hand, and looked at first
 _LOCK_ATTEMPTS = 10
 _PAUSE = 1.0  # seconds, jittered, in which the others get through
 _TURN_TIMEOUT = "120s"  # for another migrator to finish
@@ -37,6 +41,7 @@ _MODELS_OF_THE_HOUSE = (
 )
 
 _LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED = "55P03", "40P01"
+_QUERY_CANCELED = "57014"
 
 
 class MigrationError(Exception):
@@ -46,11 +51,15 @@ class MigrationError(Exception):
 def upgrade(url: str) -> None:
     """Apply, each in its own transaction, the migrations that the database lacks.
 
-    No migration waits longer than 2 s for a lock; it gives way and is tried again, ten times.
+    Where the database is under the group roles, it is done in the owner's name, and what is new is
+    granted to the others at the end.
+
+    No migration waits longer than 2 s for a lock; it gives way and is tried again, ten times. No
+    statement of one takes longer than ten minutes.
 
     Raises:
-        MigrationError: the schema is newer than this release, a lock could not be had, or
-            another migrator took over two minutes.
+        MigrationError: the schema is newer than this release, a lock could not be had, a statement
+            took too long, or another migrator took over two minutes.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached, or a migration failed.
     """
     engine = _engine(url)
@@ -59,6 +68,7 @@ def upgrade(url: str) -> None:
             _refuse_newer(_current(engine))
             for attempt in range(1, _LOCK_ATTEMPTS + 1):
                 if _tried(engine, last=attempt == _LOCK_ATTEMPTS):
+                    _grant(engine)
                     return
                 time.sleep(_PAUSE * random.uniform(0.5, 1.5))
     finally:
@@ -72,6 +82,20 @@ def current(url: str) -> str | None:
         return _current(engine)
     finally:
         engine.dispose()
+
+
+def pending(url: str) -> list[Pending]:
+    """What :func:`upgrade` would apply, in its order; nothing is changed.
+
+    Raises:
+        MigrationError: the schema is newer than this release.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be reached.
+    """
+    found = current(url)
+    _refuse_newer(found)
+    newest_first = ScriptDirectory.from_config(_config()).iterate_revisions("head", found or "base")
+    missing = [script for script in newest_first if script.revision != found]
+    return [Pending.of(script.revision, script.doc) for script in reversed(missing)]
 
 
 def head() -> str:
@@ -154,11 +178,20 @@ def _tried(engine: Engine, *, last: bool) -> bool:
     """Whether everything is applied; False when a lock was not to be had. What was done stays."""
     try:
         with engine.connect() as connection:
-            _limit_lock_waits(connection)
+            settings = (
+                f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"
+                f"; SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'{_in_whose_name(engine)}"
+            )
+            _begin_with(connection, settings)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except DBAPIError as error:
+        if _sqlstate(error) == _QUERY_CANCELED:
+            raise MigrationError(
+                f"a statement took longer than {_STATEMENT_TIMEOUT}, and its migration was undone:"
+                " stop what else keeps the database busy, then try again"
+            ) from None
         if _sqlstate(error) not in {_LOCK_NOT_AVAILABLE, _DEADLOCK_DETECTED}:
             raise
         if last:
@@ -170,10 +203,21 @@ def _tried(engine: Engine, *, last: bool) -> bool:
     return True
 
 
-def _limit_lock_waits(connection: Connection) -> None:
+def _in_whose_name(engine: Engine) -> str:
+    with engine.connect() as connection:
+        return f'; SET LOCAL ROLE "{OWNER}"' if granting.governed(connection) else ""
+
+
+def _begin_with(connection: Connection, settings: str) -> None:
     @event.listens_for(connection, "begin")
     def _set(connection: Connection) -> None:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        connection.exec_driver_sql(settings)
+
+
+def _grant(engine: Engine) -> None:
+    with engine.begin() as connection:
+        if granting.governed(connection):
+            granting.align(connection)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -57,8 +57,8 @@ def speak_to(reporter: Reporter) -> None:
 
 
 @contextmanager
-def reported_to(reporter: Reporter) -> Iterator[None]:
-    """For who runs a step: in the block, :func:`report` speaks to ``reporter``."""
+def reported_to(reporter: Reporter | None) -> Iterator[None]:
+    """For who runs a step: in the block, :func:`report` speaks to ``reporter``, or to nobody."""
     token = _reporter.set(reporter)
     try:
         yield

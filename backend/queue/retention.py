@@ -1,8 +1,8 @@
 """History in partitions of a week: those to come are made, those that are too old are dropped."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -36,6 +36,9 @@ _DELETE_STRAYS = text(
     " ORDER BY ended_at, id LIMIT :limit)"
     " RETURNING id"
 )
+_MAY_DROP = text("SELECT has_function_privilege('attempts_drop_week(timestamptz)', 'EXECUTE')")
+_DROP = text("SELECT attempts_drop_week(:begins)")
+_MAKE = text("SELECT attempts_make_week(:begins)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def maintain(session: Session, now: datetime | None = None, *, keep: timedelta) 
 
     Lines that found no partition lie in the default one, are read like all others and are deleted
     by age, some at a time. They are never moved: that would stop every settlement meanwhile. The
-    week they belong to gets no partition.
+    week they belong to gets no partition. A role that may not drop a week only makes new ones.
 
     Args:
         now: the database's clock, where absent.
@@ -105,32 +108,40 @@ def maintain(session: Session, now: datetime | None = None, *, keep: timedelta) 
         What was done; nothing where another worker is at it.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: nothing was done. 42501: this role may not create or drop
-            tables; 55P03: a partition to be made did not get its lock within two seconds.
+        sqlalchemy.exc.DBAPIError: nothing was done. 42501: this role may not make
+            weeks; 55P03: a partition to be made did not get its lock within two seconds.
     """
     if not session.scalar(_TRY_TURN):
         return Maintained()
     session.execute(_SHORT_WAITS)
     moment = now or session.scalars(select(func.now())).one()
     present = set(session.scalars(_PARTITIONS))
-    before = moment - keep
-    found = session.execute(_DELETE_STRAYS, {"before": before, "limit": STRAYS_AT_ONCE})
-    deleted = len(found.all())
     # Dropped first: it locks the parent and then the default partition, as readers do. The other
     # way round the two could wait for each other.
-    weeks = filter(None, map(Week.named, sorted(present)))
-    old = tuple(week.partition for week in weeks if week.ends <= before)
-    dropped = old if old and _drop(session, old) else ()
+    may_drop = session.scalars(_MAY_DROP).one()
+    gone = _forget(session, present, moment - keep) if may_drop else Maintained()
     created, blocked = _create(session, present, moment)
-    return Maintained(created, dropped, (*blocked, *(() if dropped else old)), deleted)
+    return replace(gone, created=created, blocked=(*blocked, *gone.blocked))
 
 
-def _drop(session: Session, partitions: Sequence[str]) -> bool:
+def _forget(session: Session, present: Iterable[str], before: datetime) -> Maintained:
+    """Drop the weeks that ended before, and delete the lines that did, as many as go at once."""
+    found = session.execute(_DELETE_STRAYS, {"before": before, "limit": STRAYS_AT_ONCE})
+    deleted = len(found.all())
+    weeks = filter(None, map(Week.named, sorted(present)))
+    old = [week for week in weeks if week.ends <= before]
+    names = tuple(week.partition for week in old)
+    if _drop(session, old):
+        return Maintained(dropped=names, deleted=deleted)
+    return Maintained(blocked=names, deleted=deleted)
+
+
+def _drop(session: Session, weeks: Sequence[Week]) -> bool:
     """Whether they are gone; False where somebody reads history, who is not to be waited for."""
     try:
         with session.begin_nested():
-            for partition in partitions:
-                session.execute(text(f"DROP TABLE {partition}"))
+            for week in weeks:
+                session.execute(_DROP, {"begins": week.begins})
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
             raise
@@ -149,20 +160,7 @@ def _create(
         if session.scalar(_STRAYS, {"begins": week.begins, "ends": week.ends}):
             blocked.append(week.partition)
             continue
-        _attach(session, week)
+        session.execute(_MAKE, {"begins": week.begins})
         created.append(week.partition)
     return tuple(created), tuple(blocked)
 
-
-def _attach(session: Session, week: Week) -> None:
-    """Attempts go on ending meanwhile: CREATE … PARTITION OF would lock everybody out."""
-    name = week.partition
-    session.execute(
-        text(f"CREATE TABLE {name} (LIKE attempts INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-    )
-    session.execute(
-        text(
-            f"ALTER TABLE attempts ATTACH PARTITION {name}"
-            f" FOR VALUES FROM ('{week.begins.isoformat()}') TO ('{week.ends.isoformat()}')"
-        )
-    )

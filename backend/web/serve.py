@@ -17,7 +17,7 @@ from granian.server.common import AbstractServer
 
 from backend import logs
 from backend.db import make_engine
-from backend.settings import PortTaken, Settings, SettingsError
+from backend.settings import PortTaken, Settings, SettingsError, of_a_broker
 from backend.web.assembly import assemble
 from backend.web.metrics import counted_together
 
@@ -88,6 +88,8 @@ def serve(settings: Settings) -> None:
     logs.configure(level=settings.log_level, log_format=settings.log_format)
     port = free_port(settings.api_host, settings.api_port)
     log.info("api.serving", url=f"http://{settings.api_host}:{port}")
+    if unread := of_a_broker(os.environ):
+        log.warning("settings.ignored", variables=unread, reason="the database is the queue")
     server = server_of("backend.web.serve:application", settings, port)
     with counted_together():
         server.serve()

@@ -2,11 +2,12 @@
 
     python -m tests.benchmark.edm_claims [--batch 1|2|3|4] [--half dev|held-out|all] [--wrong]
 
-Batch 1 was written before the rules, the others by the same hand later. A sentence of the first two
-belongs to one half by a hash of its text. Rules were tuned on the ``dev`` halves and on what batch 2
-showed; the examples are of these, too. Batch 3 was looked at in sums alone, batch 4 once there was
-nothing left to tune. Beside each figure stands that of a checker that flags every sentence with
-every kind. Ends with 1 where the checker's F1 of a kind, or of any, is not above the baseline's.
+Batch 1 was written before the rules, the others by the same hand later. A sentence of the first
+two belongs to one half by a hash of its text. Rules were tuned on the ``dev`` halves and on what
+batch 2 showed; the examples are of these, too. Batch 3 was looked at in sums alone, batch 4 once
+there was nothing left to tune. Beside each figure stands that of a checker that flags every
+sentence with every kind. Ends with 1 where the checker's F1 of a kind, or of any, is not above the
+baseline's.
 """
 
 import argparse

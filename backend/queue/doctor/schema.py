@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, Index, Row, Table, literal_column, select, text
@@ -112,7 +113,16 @@ def _constraint_flaws(e: Examination) -> Iterator[_Flaw]:
 
 def _words(rule: str) -> set[str]:
     """The literals of a rule: PostgreSQL writes the rest of it in words of its own."""
-    return set(_WORDS.findall(rule))
+    return set(map(_in_utc, _WORDS.findall(rule)))
+
+
+def _in_utc(word: str) -> str:
+    """A literal; of a moment, which is shown in the session's zone, the one in UTC."""
+    try:
+        moment = datetime.fromisoformat(word.strip("'"))
+    except ValueError:
+        return word
+    return str(moment.astimezone(UTC)) if moment.tzinfo else word
 
 
 def _index_flaws(table: Table, index: Index, row: Row[Any] | None) -> Iterator[Finding]:
@@ -161,7 +171,7 @@ def _same(index: Index, row: Row[Any]) -> bool:
 
 def _plain(column: str) -> str | frozenset[str]:
     """Of an expression over a document, its literals: see :func:`_words`; of another, no casts."""
-    return frozenset(_words(column)) if "->" in column else _CAST.sub("", column)
+    return frozenset(_words(column)) if "->" in column else _CAST.sub("", column).lower()
 
 
 def _half_made(row: Row[Any]) -> Finding:

@@ -143,7 +143,7 @@ def _unapprovable(
     denied = denial_of(judged.version, judged.denials, judged.copy_denials)
     if denied is not None:
         return "denied", f"Nobody gets this version; {denied}."
-    if row.verdict_digest is None:
+    if row.verdict_digest is None or judged.unseen:
         return "verdict-missing", "Its verdict is an older release's: have it scanned again."
     if digests.get(row.id) != row.verdict_digest:
         return "verdict-changed", "Its verdict is not the one that you saw: look at it again."

@@ -30,6 +30,7 @@ FROM package_status WHERE {_GIVEN} ORDER BY id FOR NO KEY UPDATE
 # A snapshot younger than the locks: what another decision waited for is in it.
 JUDGED: Final = f"""
 SELECT s.id, p.version, may_approve(s.artifact_id, %(by)s) AS may, {DENIALS} AS denials,
+  a.sha512 IS NULL AS unseen,
   {COPY_DENIALS} AS copy_denials,
   EXISTS (SELECT FROM advisory_flags g JOIN advisories a ON a.id = g.advisory_id
     WHERE g.artifact_id = s.artifact_id AND {STANDING}) AS flagged,

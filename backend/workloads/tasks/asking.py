@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from backend.identity.model import User
 from backend.identity.roles import Principal, Role
+from backend.invalid import wrong_places
 from backend.problems import Forbidden, Malformed, NotFound
-from backend.strictjson import SHOWN, shown
+from backend.strictjson import shown
 from backend.workloads.tasks.registry import Parameters, TaskType, task_types
 
 LATEST: Final = timedelta(days=366)
@@ -121,13 +122,7 @@ def _valid(kind: TaskType, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _invalid(kind: TaskType, error: ValidationError) -> Malformed:
-    wrong = [
-        {
-            "place": ".".join(["parameters", *(str(part)[:SHOWN] for part in item["loc"])]),
-            "message": item["msg"].removeprefix("Value error, "),
-        }
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    wrong = wrong_places("parameters", error)
     said = "; ".join(f"{one['place']}: {one['message']}" for one in wrong[:5])
     return Malformed(
         f"Not what {kind.name} takes: {said}.", code="invalid-parameters", errors=wrong

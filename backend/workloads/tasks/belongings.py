@@ -16,8 +16,8 @@ from backend.workloads.tasks.models.model import TextModel, TrainingSample
 from backend.workloads.tasks.registry import task_types
 from backend.workloads.tasks.schedules.model import Schedule
 
-_UNTOLD = frozenset({"blob_key", "lease_token", "leased_by", "parameters"})
-"""Columns that say nothing about the user, as no bytes do, or that are told in another way."""
+_UNTOLD = frozenset({"blob_key", "lease_token", "leased_by"})
+"""Columns that say nothing about the user, as no bytes do."""
 
 
 @dataclass(frozen=True, slots=True)

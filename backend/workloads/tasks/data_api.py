@@ -1,13 +1,15 @@
 """Snapshots, interactions and debts, and all of one user's data: parse → service → shape."""
 
 from http import HTTPStatus
+from typing import Final
 
 from flask import Blueprint, Response, current_app
 from werkzeug.wsgi import FileWrapper
 
 from backend.identity.guard import Role, Scope, current_user, requires
+from backend.identity.limits import Rate
 from backend.operations import JSON_LINES, operation, settings, transaction
-from backend.problems import Conflict, Forbidden, NotFound
+from backend.problems import Conflict, Forbidden, NotFound, TooManyRequests
 from backend.queue.wake import cancellation
 from backend.workloads.tasks import data_erasure, data_export, data_service, debts_service
 from backend.workloads.tasks import data_schemas as shapes
@@ -18,6 +20,8 @@ from backend.workloads.tasks.importing_api import IMPORT_PROBLEMS, IMPORTS, rece
 from backend.workloads.tasks.lifecycle import TASKS_QUEUE
 
 bp = Blueprint("task_data", __name__, url_prefix="/api/data")
+
+EXPORTS: Final = Rate("task data export", lambda: settings().upload_rate_per_minute)
 
 
 @bp.get("/ari-snapshots")
@@ -135,8 +139,8 @@ def reopen_debt(path: shapes.ById) -> shapes.DebtOut:
 
 
 @bp.get("/export")
-@requires(Role.USER)
-@operation(problems=[Forbidden, NotFound], media_type=JSON_LINES)
+@requires(Role.USER, rate=EXPORTS)
+@operation(problems=[Forbidden, NotFound, TooManyRequests], media_type=JSON_LINES)
 def export(query: shapes.Whose) -> Response:
     """Everything that is kept about one user, one JSON object a line; `kind` says what it is."""
     with transaction() as session:
@@ -148,10 +152,13 @@ def export(query: shapes.Whose) -> Response:
 
 
 @bp.delete("")
-@requires(Role.USER, scope=Scope.SUBMIT)
+@requires(Role.USER)
 @operation(problems=[Forbidden, NotFound])
 def delete_all(query: shapes.Whose) -> shapes.DeletedOut:
-    """Delete everything that is kept about one user: data, tasks, results, models, schedules."""
+    """Delete everything that is kept about one user: data, tasks, results, models, schedules.
+
+    It takes a person who signed in, not an API key.
+    """
     with transaction() as session:
         deleted = data_erasure.delete_all(session, query.user_id, current_user())
     current_app.extensions["lockkeeper"].ready(cancellation(TASKS_QUEUE.name))

@@ -4,9 +4,9 @@ What a model's bytes are encrypted by goes with its row: the bytes, which nobody
 on, are swept later.
 """
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Delete, delete, select
+from sqlalchemy import ColumnElement, CursorResult, Delete, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from backend.db import table_of
@@ -18,6 +18,9 @@ from backend.workloads.tasks.belongings import belongings
 from backend.workloads.tasks.data_schemas import DeletedOut
 from backend.workloads.tasks.lifecycle import TASKS_QUEUE
 from backend.workloads.tasks.model import Task
+
+_PATIENT: Final = text("SET LOCAL statement_timeout = '15min'")
+"""However much there is, it goes at once or not at all; the API's own limit is for questions."""
 
 
 def delete_all(session: Session, user_id: int | None, by: Principal) -> DeletedOut:
@@ -38,6 +41,7 @@ def delete_all(session: Session, user_id: int | None, by: Principal) -> DeletedO
 
 def erase(session: Session, user_id: int) -> dict[str, int]:
     """Delete the rows of a user whom the transaction holds; answers how many, by kind."""
+    session.execute(_PATIENT)
     _forget_attempts(session, Task.user_id == user_id)
     return {
         own.word: _count(session, delete(own.table).where(own.condition))
@@ -47,8 +51,9 @@ def erase(session: Session, user_id: int) -> dict[str, int]:
 
 def _forget_attempts(session: Session, condition: ColumnElement[bool]) -> None:
     """Lock the tasks in the order that everybody does, and delete what is told of their runs."""
-    locked = select(Task.id).where(condition).order_by(Task.id).with_for_update()
-    tasks = list(session.scalars(locked))
+    tasks = select(Task.id).where(condition)
+    locked = tasks.order_by(Task.id).with_for_update().subquery()
+    session.execute(select(func.count()).select_from(locked))
     about_them = (Attempt.queue == TASKS_QUEUE.name, Attempt.row_id.in_(tasks))
     _count(session, delete(table_of(Attempt)).where(*about_them))
 

@@ -81,7 +81,7 @@ def _rows(session: Session, own: Belonging) -> Iterator[dict[str, Any]]:
 def _wanted(own: Belonging) -> Select[*tuple[Any, ...]]:
     told: Select[*tuple[Any, ...]] = select(*own.told).where(own.condition)
     if own.table is Schedule.__table__:
-        return told.add_columns(Schedule.parameters, Schedule.sealed)
+        return told.add_columns(Schedule.sealed)
     if own.table is not Task.__table__:
         return told
     return (

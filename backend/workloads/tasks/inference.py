@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
 from http.client import HTTPException
-from threading import Timer
+from threading import Event, Timer
 from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -195,8 +195,10 @@ class Inference:
             connection.connect()
             connection.timeout = seconds
             sock = cast("socket.socket", connection.sock)
+            over = Event()
 
             def cut() -> None:
+                over.set()
                 with suppress(OSError):
                     # Beneath TLS, whose own shutdown would pull it from under who reads.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
@@ -207,6 +209,8 @@ class Inference:
             try:
                 with interruptible(cut):
                     yield connection
+                if over.is_set():  # what was read may be no more than the beginning
+                    raise TimeoutError
             finally:
                 timer.cancel()
 

@@ -108,6 +108,8 @@ def _save(
 ) -> None:
     """In the transaction that completes the task. One that is done again has a new result."""
     if kind.save is not None:
+        # It may add to the result, and begins anew where the transaction is repeated.
+        result = result.model_copy(deep=True)
         kind.save(session, lease, asked, result)
     kept = {
         "task": asked.row_id,

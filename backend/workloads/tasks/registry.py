@@ -111,6 +111,8 @@ class TaskType:
             raise ValueError(f"task type {self.name}: there is no queue {self.queue!r}")
         if self.subject not in ("one", "one or all", "none"):
             raise ValueError(f"task type {self.name}: {self.subject!r} is no subject")
+        if not self.soft_timeout < self.timeout <= HARD_LIMIT:
+            raise ValueError(f"task type {self.name}: its limits are not below each other")
 
 
 @cache

@@ -37,7 +37,8 @@ REFUSALS: Final = (Malformed, Forbidden, NotFound, Conflict, TooManyRequests, Un
 def submit(body: shapes.TaskIn) -> shapes.SubmittedOut | Response:
     """Queue a task; 202, or 200 where it had been submitted before.
 
-    With the header `Idempotency-Key` (1 to 255 characters) the same request may be sent again.
+    With the header `Idempotency-Key` (1 to 255 printable ASCII characters) the same request may be
+    sent again.
     """
     return _submitted(body, body.task_type)
 
@@ -81,8 +82,12 @@ def _submitted(body: shapes.AskIn, task_type: str) -> shapes.SubmittedOut | Resp
 
 def _idempotency_key() -> str | None:
     key = request.headers.get(KEY)
-    if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isascii()):
-        raise Malformed(f"{KEY} has 1 to {LONGEST_KEY} ASCII characters.", code="idempotency-key")
+    if key is not None and not (
+        1 <= len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()
+    ):
+        raise Malformed(
+            f"{KEY} has 1 to {LONGEST_KEY} printable ASCII characters.", code="idempotency-key"
+        )
     return key
 
 

@@ -5,7 +5,8 @@ from backend.upkeep import by_age
 RETENTION = (
     by_age(
         "tasks",
-        "Tasks that have ended, with their parameters and results; by when they ended.",
+        "Tasks that have ended, with their parameters, results and idempotency keys; by when they"
+        " ended.",
         table="tasks",
         age="completed_at",
         where="status IN ('completed', 'failed', 'cancelled')",
@@ -26,7 +27,8 @@ RETENTION = (
     ),
     by_age(
         "resolved_debts",
-        "Debts that are resolved; by when they were.",
+        "Debts that are resolved; by when they were. An analysis that still reaches the interaction"
+        " raises them anew.",
         table="debts",
         age="resolved_at",
         where="status = 'resolved'",

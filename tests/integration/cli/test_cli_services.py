@@ -16,10 +16,13 @@ NOBODY_THERE = "postgresql://somebody:pass-phrase@127.0.0.1:9/nothing"
 def test_migrate_says_from_where_to_where(empty_database_url: str, tmp_path: Path) -> None:
     env = environment(tmp_path, DATABASE_URL=empty_database_url)
 
+    lacking = lockkeeper("migrate", "--check", "--json", env=env)
     first = lockkeeper("migrate", env=env)
-    second = lockkeeper("migrate", env=env)
+    second = lockkeeper("migrate", "--check", env=env)
     third = lockkeeper("migrate", "--json", env=env)
 
+    assert lacking.returncode == 1
+    assert json.loads(lacking.stdout)["pending"][-1]["revision"] == head()
     assert (first.returncode, first.stdout) == (0, f"nothing → {head()}\n")
     assert (second.returncode, second.stdout) == (0, f"already at {head()}\n")
     assert json.loads(third.stdout) == {"from": head(), "to": head()}
@@ -57,12 +60,16 @@ def test_an_api_without_a_secret_refuses_to_start(database_url: str, tmp_path: P
 
 
 def test_a_worker_for_an_unknown_queue_refuses_to_start(database_url: str, tmp_path: Path) -> None:
-    env = environment(tmp_path, DATABASE_URL=database_url, WORKER_TYPE="carpentry")
+    broker = {"REDIS_URL": "redis://:pass-phrase@broker/0", "CELERY_BROKER_URL": "amqp://broker"}
+    env = environment(tmp_path, DATABASE_URL=database_url, WORKER_TYPE="carpentry", **broker)
 
     finished = lockkeeper("worker", env=env)
 
     assert finished.returncode == 2
     assert "carpentry is not served" in finished.stderr
+    assert finished.stderr.count("settings.ignored") == 1
+    assert "CELERY_BROKER_URL" in finished.stderr
+    assert "pass-phrase" not in finished.stderr
 
 
 def add(url: str, home: Path, *arguments: str, given: str = "") -> Finished:

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from backend.autocommit import Autocommit
 from backend.identity.roles import Role
-from backend.workloads.packages.waivers.settling import keep
+from backend.workloads.packages.waivers.settling import follow
 from tests.callers import Caller
 from tests.integration.packages.house import House
 
@@ -70,8 +71,7 @@ def expire(house: House, waiver: int) -> None:
 
 def look(house: House) -> list[str]:
     """What a worker does every few seconds."""
-    with house.sessions.begin() as session:
-        return [*keep(session)]
+    return [*follow(house.sessions, Autocommit(house.engine))]
 
 
 def rules(package: dict[str, Any]) -> list[tuple[str, str]]:

@@ -20,9 +20,13 @@ from backend.queue.pipeline import Choice, Done, Isolation, Pipeline, Step
 from backend.queue.reporting import interruptible, report
 from backend.queue.retry import LeaseLost
 from backend.queue.wake import Notifier, cancellation
+from backend.queue.writes import Writes
 from tests.integration.queue.ledger import Rows, eventually
 from tests.integration.queue.probe_workload import ERRAND
 from workers.daemon import Assignment, Daemon, Policy
+from workers.held import Held
+from workers.producer import Producer
+from workers.reports import Reports
 
 SOON = 2.0  # seconds within which a cancelled row must have stopped
 
@@ -76,13 +80,16 @@ def start(engine: Engine) -> Iterator[Start]:
         kind = session.scalar(text(f"SELECT fairness_key FROM errand WHERE id = {row_id}"))
         return Errand(id=row_id, kind=kind or "")
 
-    def start(here: Callable[..., Any] | None = None, **more: Any) -> Daemon:
-        steps = {**STEPS, "here": Step("run", here)} if here else STEPS
+    def start(
+        here: Callable[..., Any] | None = None, partitions: list[str] | None = None, **more: Any
+    ) -> Daemon:
+        # Where it has a result, it has rows to store, and is settled by who runs it.
+        steps = {**STEPS, "here": Step("run", here, save=lambda *_: None)} if here else STEPS
         choice = Choice("run", lambda errand: steps[errand.kind], timedelta(minutes=5))
         pipeline = Pipeline(queue=ERRAND, load=load, steps=(choice,), batch=1, **more)
         # A lease so long that no heartbeat finds out by its own clock.
         policy = Policy(ttl=timedelta(minutes=2), concurrency=4, grace=timedelta(seconds=1))
-        daemon = Daemon(engine, engine, [Assignment(pipeline)], policy)
+        daemon = Daemon(engine, engine, [Assignment(pipeline, partitions)], policy)
         daemon.start()
         daemons.append(daemon)
         return daemon
@@ -203,6 +210,22 @@ def test_a_cancelled_rows_thread_hears_of_it(
     assert status(rows, row_id) == "withdrawn"
 
 
+def test_who_is_told_to_stop_has_done_so_when_the_block_ends(rows: Rows, engine: Engine) -> None:
+    rows.one(ERRAND)
+    lease, held = rows.claim_one(ERRAND), Held()
+    held.add([lease])
+    Reports(Writes(engine, ttl=timedelta(minutes=1)), held, beat=lambda: None).about(lease)
+    late, stopped = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        late.wait(0.05)
+        stopped.set()
+
+    with interruptible(stop):
+        held.drop(lease)
+    assert stopped.is_set()
+
+
 def test_a_partition_has_no_more_rows_running_than_its_limit(rows: Rows, start: Start) -> None:
     """While one of alpha runs, all of beta's are done; and alpha's go on one by one."""
     running, most, lock = Counter[str](), Counter[str](), threading.Lock()
@@ -228,3 +251,29 @@ def test_a_partition_has_no_more_rows_running_than_its_limit(rows: Rows, start: 
     first.set()
     eventually(lambda: all(status(rows, row_id) == "closed" for row_id in alpha))
     assert most["alpha"] == 1
+
+
+@pytest.mark.parametrize("served", [None, ["alpha"]])
+def test_the_next_row_of_a_full_partition_begins_once_one_ended_and_nobody_spins_till_then(
+    rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch, served: list[str] | None
+) -> None:
+    turns, taken, first = [0], list[int](), threading.Event()
+    turn = Producer._turn
+
+    def counted(producer: Producer) -> None:
+        turns[0] += 1
+        turn(producer)
+
+    def here(_errand: Errand, _tools: None) -> Done:
+        before = turns[0]
+        first.wait(0.2)
+        taken.append(turns[0] - before)
+        return Done({})
+
+    monkeypatch.setattr(Producer, "_turn", counted)
+    alpha = [add(rows, "here") for _ in range(3)]
+    start(here, served, at_once={"alpha": 1})
+
+    # The interval after which it would look anyway is longer.
+    eventually(lambda: all(status(rows, it) == "closed" for it in alpha), within=5)
+    assert max(taken) < 10

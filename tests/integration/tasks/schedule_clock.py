@@ -47,9 +47,14 @@ class Clock:
     def look(self, now: datetime | str) -> set[str]:
         """One worker looks; the queues that it made ready."""
         self.now = moment(now) if isinstance(now, str) else now
-        return set(
-            firing.fire_due(self.house.sessions, self.statements, self.house.settings, now=self.now)
-        )
+        house = self.house
+        looked = firing.fire_due(house.sessions, self.statements, house.settings, now=self.now)
+        return set(looked.ready)
+
+    def fire(self, schedule_id: int, now: str) -> None:
+        """One worker fires one schedule, and leaves all others alone."""
+        with self.house.sessions.begin() as session:
+            firing.fire(session, self.house.settings, schedule_id, now=moment(now))
 
     def look_together(self, now: datetime, workers: int = 2) -> None:
         """Several do at the same moment."""

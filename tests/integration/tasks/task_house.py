@@ -85,8 +85,11 @@ def registered(*kinds: TaskType) -> Iterator[None]:
 class TaskHouse:
     """The whole API over one database, and its worker; close it at the end."""
 
-    def __init__(self, engine: Engine, **changes: Any) -> None:
+    def __init__(self, engine: Engine, children: Children | None = None, **changes: Any) -> None:
+        """``changes`` are settings by their environment names; ``children`` are not closed."""
         self.engine = engine
+        self._own_children = Children(1)  # costs nothing until a row needs one
+        self._children = children or self._own_children
         self.settings = make_settings(**{"TASK_KEY": "k" * 40, **changes})
         self.sessions: Sessions = make_sessions(engine)
         self.database = Database(engine)
@@ -105,13 +108,9 @@ class TaskHouse:
     def people(self) -> People:
         return People(self.app, self.client, self.sessions)
 
-    @cached_property
-    def children(self) -> Children:
-        return Children(1)
-
     def close(self) -> None:
         self.app.extensions["lockkeeper"].ready.__self__.close()
-        self.children.close()
+        self._own_children.close()
 
     def submit(
         self,
@@ -145,7 +144,7 @@ class TaskHouse:
         (pipeline,) = pipelines(self.settings)
         executor = Executor(
             pipeline, transactions=self._transactions, held=self._held,
-            children=self.children, metrics=Metrics([], version="0"),
+            children=self._children, metrics=Metrics([], version="0"),
         )  # fmt: skip
         if (ended := executor.run(lease)) is not None:
             self._transactions.once(lambda s: leases.settle(s, TASKS_QUEUE, [ended.settlement]))

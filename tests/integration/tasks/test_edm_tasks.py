@@ -1,12 +1,15 @@
 """The EDM tasks from stored interactions to stored debts and results, each in a real child."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from backend.db import make_engine, make_sessions
+from backend.workloads.tasks.edm import reading
 from tests.conftest import CreateDatabase
 from tests.integration.tasks.workbench import Workbench
 from workers.isolation import Children
@@ -18,12 +21,13 @@ SAID = (
 
 
 @pytest.fixture(scope="module")
-def bench(create_database: CreateDatabase, migrated: str) -> Iterator[Workbench]:
+def bench(
+    create_database: CreateDatabase, migrated: str, children: Children
+) -> Iterator[Workbench]:
     """One for all tests: each has users of its own."""
     with create_database(migrated) as url:
-        engine, children = make_engine(url, application_name="lockkeeper-tests"), Children(1)
+        engine = make_engine(url, application_name="lockkeeper-tests")
         yield Workbench(make_sessions(engine), engine, children)
-        children.close()
         engine.dispose()
 
 
@@ -38,13 +42,13 @@ def ben(bench: Workbench) -> int:
 
 
 def say(
-    bench: Workbench, text: str, *, user_id: int, days_ago: float = 1, citations: str = "{}"
+    bench: Workbench, words: str, *, user_id: int, days_ago: float = 1, citations: str = "{}"
 ) -> int:
     rows = bench.database.rows(
         "INSERT INTO interactions (user_id, occurred_at, text, citations) VALUES"
         " (:user, now() - make_interval(secs => :days * 86400), :text, CAST(:citations AS text[]))"
         " RETURNING id",
-        user=user_id, text=text, days=days_ago, citations=citations,
+        user=user_id, text=words, days=days_ago, citations=citations,
     )  # fmt: skip
     return int(rows[0][0])
 
@@ -95,6 +99,40 @@ def test_however_often_a_batch_is_analysed_each_debt_is_stored_once(
     assert again["known_open"] == some(medium=1, high=1)
     assert again["known_resolved"] == some(low=1)
     assert len(debts(bench, ada)) == 3
+
+
+def test_what_is_deleted_while_its_debts_are_stored_is_passed_over(
+    bench: Workbench, ada: int
+) -> None:
+    gone, said = (say(bench, SAID, user_id=ada, days_ago=ago) for ago in (1, 2))
+    row_id = bench.submit("edm_batch_analysis", user_id=ada)
+    waits = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with bench.sessions() as other:
+        other.execute(text("DELETE FROM interactions WHERE id = :id"), {"id": gone})
+        worker = threading.Thread(target=bench.work)
+        worker.start()
+        while worker.is_alive() and not bench.database.rows(waits):
+            worker.join(0.01)
+        other.commit()
+    worker.join()
+    assert (bench.task(row_id).status, bench.task(row_id).error) == ("completed", None)
+    assert {one for _, one, *_ in debts(bench, ada)} == {said}
+
+
+def test_more_than_one_task_reads_is_left_out_and_counted(
+    bench: Workbench, ada: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ago in range(1, 6):
+        say(bench, "x" * 100 * ago, user_id=ada, days_ago=ago)
+    for name, value, read in (("MOST_ROWS", 3, 3), ("MOST_BYTES", 2 * 64 + 300, 2)):
+        monkeypatch.setattr(reading, name, value)
+        with bench.sessions() as session:
+            found = reading.read_interactions(session, *reading.of(ada))
+        assert [len(said) for _, said, _ in found["interactions"]] == [100, 200, 300][:read]
+        assert found["left_out"] == 5 - read
 
 
 def test_what_is_less_severe_than_asked_is_counted_and_not_stored(

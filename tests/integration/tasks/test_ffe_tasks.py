@@ -58,6 +58,18 @@ def refused(bench: Workbench, parameters: dict[str, Any], kind: str = "plan_ffe_
     return str(task.error)
 
 
+REFUSED_ONCE = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION refuse_once() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF nextval('tries') = 1 THEN RAISE 'not now' USING ERRCODE = 'serialization_failure'; END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER refuse_once BEFORE INSERT ON task_results
+FOR EACH ROW EXECUTE FUNCTION refuse_once()
+"""
+
+
 def test_a_plan_is_stored_and_answered_and_made_again_around_what_was_begun(
     bench: Workbench,
 ) -> None:
@@ -76,8 +88,10 @@ def test_a_plan_is_stored_and_answered_and_made_again_around_what_was_begun(
 
     mark(bench, goal_id, 1, "done", "2026-01-01T12:00:00Z")
     mark(bench, goal_id, 3, "doing")
+    bench.database.run(REFUSED_ONCE)
     again = bench.performed("plan_ffe_goal", {"goal_id": goal_id}, user_id=bench.user_id)
     assert again["kept_blocks"] == 2
+    assert bench.database.one("SELECT last_value FROM tries") == 2
     after = blocks(bench, goal_id)
     assert [row.block_no for row in after] == [1, 3, 4, 5, 6]
     assert {row.title for row in after} == {row.title for row in stored}

@@ -26,6 +26,7 @@ from tests.callers import Caller, make_settings
 from tests.conftest import CreateDatabase
 from tests.integration.tasks.task_house import TaskHouse
 from tests.tickets import tickets
+from workers.isolation import Children
 
 DAYS = 2 * 86400.0  # seconds
 QUICK = [{"batch_size": 2, "text_length": 40}]
@@ -33,11 +34,14 @@ QUICK = [{"batch_size": 2, "text_length": 40}]
 
 @pytest.fixture(scope="module")
 def house(
-    create_database: CreateDatabase, migrated: str, tmp_path_factory: pytest.TempPathFactory
+    create_database: CreateDatabase,
+    migrated: str,
+    children: Children,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[TaskHouse]:
     with create_database(migrated) as url:
         engine = make_engine(url, application_name="lockkeeper-tests")
-        house = TaskHouse(engine, STORAGE_DIR=tmp_path_factory.mktemp("storage"))
+        house = TaskHouse(engine, children, STORAGE_DIR=tmp_path_factory.mktemp("storage"))
         try:
             yield house
         finally:
@@ -227,9 +231,12 @@ def test_too_few_samples_fail_with_their_counts(house: TaskHouse) -> None:
     for wrong in ({"training_samples": 5}, {"learning_rate": 0}, {"learning_rate": "NaN"}):
         answer = house.submit(gus, "finetune_model", parameters={"model_name": "few", **wrong})
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid-parameters")
+    huge = {"model_name": "few", "scenarios": [{"batch_size": 1000, "text_length": 1001}]}
+    answer = house.submit(gus, "benchmark_model", parameters=huge)
+    assert "1000000 characters" in answer.get_json()["error"]
 
 
-def test_a_model_without_held_out_samples_says_so(house: TaskHouse) -> None:
+def test_a_model_without_fit_held_out_samples_says_so(house: TaskHouse) -> None:
     hal = house.people("hal")
     add(hal, "m", tickets(30), split="train")
 
@@ -238,6 +245,11 @@ def test_a_model_without_held_out_samples_says_so(house: TaskHouse) -> None:
     assert made["held_out"]["status"] == "unavailable"
     assert "no held-out samples" in made["held_out"]["reason"]
     assert "there are 0" in error(house, hal, "evaluate_model", "m")
+
+    add(hal, "m", [(f"text {number}", f"label {number}") for number in range(101)], split="test")
+    made = result(house, hal, "finetune_model", "m", training_samples=30)
+    assert "have 101 labels" in made["held_out"]["reason"]
+    assert "have 101 labels" in error(house, hal, "evaluate_model", "m", test_samples=200)
 
 
 def test_artefacts_of_attempts_that_came_to_nothing_are_swept(house: TaskHouse) -> None:

@@ -3,9 +3,14 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from backend.identity.roles import Role
-from backend.workloads.tasks.schedules import service
+from backend.workloads.tasks.asking import Ask, understood
+from backend.workloads.tasks.schedules import firing, service
+from backend.workloads.tasks.schedules.cron import Cron
+from backend.workloads.tasks.schedules.model import Schedule
+from backend.workloads.tasks.schedules.submitting import ACTOR
 from tests.callers import Caller
 from tests.integration.tasks.schedule_clock import Clock
 from tests.integration.tasks.task_house import TaskHouse
@@ -82,8 +87,8 @@ def test_what_came_of_its_times(task_house: TaskHouse) -> None:
     clock = Clock(task_house, "2031-05-05T12:00Z")
     lea = task_house.people("lea")
     schedule = clock.schedule("0 * * * *", created_by=lea.id)
-    clock.look("2031-05-05T15:00Z")
-    clock.look("2031-05-05T16:00Z")
+    clock.fire(schedule, "2031-05-05T15:00Z")
+    clock.fire(schedule, "2031-05-05T16:00Z")
     path = f"/{schedule}/fires"
     page = ask(lea, "GET", f"{path}?limit=2")
     assert [it["outcome"] for it in page["fires"]] == ["submitted", "submitted"]
@@ -93,6 +98,30 @@ def test_what_came_of_its_times(task_house: TaskHouse) -> None:
     assert ([it["outcome"] for it in rest["fires"]], rest["next"]) == (["skipped"] * 2, None)
     assert ask(lea, "GET", f"/{schedule}")["outcomes"] == {"skipped": 2, "submitted": 2}
     task_house.database.run("DELETE FROM schedules WHERE id = :id", id=schedule)
+
+
+def test_what_the_product_does_for_itself(task_house: TaskHouse) -> None:
+    """The schedules that a new database has: due when they say, and nobody's."""
+    root, settings = task_house.people("root", Role.ADMIN), task_house.settings
+    with task_house.sessions.begin() as session:
+        nobodys = select(Schedule).where(Schedule.created_by.is_(None)).order_by(Schedule.name)
+        archive, *own = session.scalars(nobodys).all()
+        for it in (archive, *own):
+            ask_for = Ask(task_type=it.task_type, parameters=it.parameters or {})
+            understood(session, ACTOR, ask_for)
+    # The first needs a folder that an operator is to name.
+    assert (archive.name, archive.next_fire_at) == ("archive-audit-logs", None)
+    assert [it.name for it in own] == ["cleanup-cache", "maintain-database"]
+    for it in own:
+        assert it.next_fire_at in Cron(it.cron, it.timezone).upcoming(it.created_at, 2)
+        with task_house.sessions.begin() as session:
+            assert firing.fire(session, settings, it.id, now=it.next_fire_at).submitted == 1
+        (fire,) = ask(root, "GET", f"/{it.id}/fires")["fires"]
+        task = task_house.task(root, fire["task_id"])
+        assert (task["task_type"], task["submitted_by"]) == (it.task_type, None)
+        noted = "SELECT actor_id, actor FROM audit_log WHERE subject = :task"
+        assert task_house.database.rows(noted, task=f"task:{fire['task_id']}") == [(None, ACTOR)]
+    task_house.database.run("DELETE FROM tasks WHERE submitted_by IS NULL")
 
 
 def test_who_sees_and_who_acts(task_house: TaskHouse) -> None:

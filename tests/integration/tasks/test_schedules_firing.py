@@ -7,21 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
-from backend.autocommit import Autocommit
-from backend.db import Sessions
-from backend.workloads.tasks.asking import Ask, understood
+from backend.settings import Settings
 from backend.workloads.tasks.lifecycle import TASKS_QUEUE
 from backend.workloads.tasks.pipeline import duties
 from backend.workloads.tasks.schedules import firing
-from backend.workloads.tasks.schedules.cron import Cron
 from backend.workloads.tasks.schedules.model import Schedule
-from backend.workloads.tasks.schedules.submitting import ACTOR
+from backend.workloads.tasks.schedules.submitting import submit
 from backend.workloads.tasks.sealing import seal
-from tests.callers import make_settings
-from tests.integration.packages.house import Database
+from backend.workloads.tasks.submission import Submitted
 from tests.integration.tasks.schedule_clock import Clock, every, minutes, moment
 from tests.integration.tasks.task_house import TaskHouse
 
@@ -111,7 +108,8 @@ def test_nothing_is_due_before_its_time_and_nothing_twice(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("catch_up", "times", "submitted"), [("one", 251, 1), ("none", 251, 1), ("all", 103, 103)]
+    ("catch_up", "times", "submitted"),
+    [("one", 251, 1), ("none", 251, 1), pytest.param("all", 103, 103, marks=pytest.mark.slow)],
 )
 def test_of_an_outage_every_time_is_accounted_for(
     clock: Clock, catch_up: str, times: int, submitted: int
@@ -137,6 +135,15 @@ def test_what_was_skipped_comes_round_again_when_the_clock_is_put_back(clock: Cl
         clock.look(moment("2031-05-05T18:00:02Z") + timedelta(hours=hours))
     assert clock.outcomes(schedule) == ["submitted"] * 18
     assert clock.all_tasks() - tasks == 16  # that of the 7th at 15:00 had been fired
+
+
+def test_what_is_being_made_up_survives_a_clock_that_is_put_back(clock: Clock) -> None:
+    begun = clock.now
+    schedule = clock.schedule("* * * * *")
+    clock.fire(schedule, "2031-05-05T16:00Z")  # the first 100 of 240 times
+    clock.look("2031-05-05T15:30:30Z")
+    assert [*clock.fires(schedule)] == [begun + minutes(it) for it in range(1, 211)]
+    assert clock.outcomes(schedule) == ["skipped"] * 209 + ["submitted"]
 
 
 def test_while_the_last_one_waits_no_other_is_submitted(clock: Clock) -> None:
@@ -169,12 +176,32 @@ def test_a_task_that_is_refused_is_noted_and_holds_nothing_up(clock: Clock) -> N
         assert why in house.database.one(reason, id=schedule)
 
 
+def test_one_that_breaks_holds_no_other_up(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, fine = clock.schedule(), clock.schedule()
+
+    def or_break(session: Session, settings: Settings, schedule: Schedule) -> Submitted:
+        if schedule.id == broken:
+            raise KeyError
+        return submit(session, settings, schedule)
+
+    monkeypatch.setattr(firing, "submit", or_break)
+    with capture_logs() as said:
+        assert clock.look("2031-05-05T12:10Z") == READY
+    assert [it["schedule"] for it in said if it["event"] == "schedule.broken"] == [broken]
+    assert (clock.outcomes(broken), clock.outcomes(fine)) == ([], ["submitted"])
+    monkeypatch.undo()
+    assert clock.look("2031-05-05T12:11Z") == READY
+    assert clock.outcomes(broken) == ["submitted"]
+
+
 def test_sealed_parameters_wait_for_a_worker_with_the_key(clock: Clock) -> None:
     house, now = clock.house, moment("2031-05-05T12:10Z")
     sealed = seal(house.settings, {"word": "hush"})
     schedule = clock.schedule(task_type="say_secretly", parameters=None, sealed=sealed)
     keyless = house.settings.model_copy(update={"task_key": None})
-    assert not firing.fire_due(house.sessions, clock.statements, keyless, now=now)
+    looked = firing.fire_due(house.sessions, clock.statements, keyless, now=now)
+    assert not looked.ready
+    assert looked.wait == 0  # and is looked for again
     assert clock.fires(schedule) == {}
     assert clock.look(now) == READY
     assert clock.outcomes(schedule) == ["submitted"]
@@ -194,41 +221,41 @@ def test_another_look_at_the_time_is_one_statement(clock: Clock) -> None:
 
     counting: Any = Counting()
     house = clock.house
-    assert not firing.fire_due(house.sessions, counting, house.settings, now=clock.now)
-    assert counting.asked == 1
+    looked = firing.fire_due(house.sessions, counting, house.settings, now=clock.now)
+    assert (looked.ready, looked.wait, counting.asked) == (set(), 600, 1)
+
+
+def test_a_look_walks_along_indexes_however_many_schedules_there_are(clock: Clock) -> None:
+    """Its plan is kept by a connection: it must not depend on how many are due."""
+    text = firing._DUE.text % {"now": "$1", "done": "$2"}
+    many = (
+        "INSERT INTO schedules (name, task_type, parameters, cron, next_fire_at)"
+        " SELECT 's' || i, 'say', '{}', '* * * * *', now() - i * interval '1 s'"
+        " FROM generate_series(1, 5000) i"
+    )
+    generic = "SET LOCAL plan_cache_mode = force_generic_plan"
+    with clock.house.engine.begin() as connection:
+        for before in (many, "ANALYZE schedules", f"PREPARE look AS {text}", generic):
+            connection.exec_driver_sql(before)
+        plan = connection.exec_driver_sql("EXPLAIN EXECUTE look (NULL, '{}')").scalars().all()
+        connection.exec_driver_sql("DEALLOCATE look")
+    said = "\n".join(plan)
+    assert "Seq Scan" not in said
+    assert "pk_schedules" not in said
 
 
 def test_by_the_databases_own_clock(clock: Clock) -> None:
     """What a worker runs, as it runs it."""
     house = clock.house
     (duty,) = (it for it in duties(house.settings) if it.name == "schedules")
-    schedule = clock.schedule("* * * * *")
+    schedule = clock.schedule("0 0 1 * *")
     house.database.run(
         "UPDATE schedules SET moved_at = now(), next_fire_at = now() - '1 s'::interval"
     )
     assert set(duty.run(house.sessions, clock.statements)) == READY
     assert set(duty.run(house.sessions, clock.statements)) == set()
+    no_statements: Any = None
+    assert duty.run(house.sessions, no_statements) == ()  # none is due soon
     assert clock.outcomes(schedule) == ["submitted"]
     due = "SELECT next_fire_at > now() AND moved_at <= now() FROM schedules"
     assert house.database.one(due) is True
-
-
-def test_what_the_product_does_for_itself(engine: Engine, sessions: Sessions) -> None:
-    """The schedules that a new database has: due when they say, and nobody's."""
-    settings, database = make_settings(), Database(engine)
-    with sessions.begin() as session:
-        own = {it.name: it for it in session.scalars(select(Schedule).order_by(Schedule.name))}
-        for it in own.values():
-            assert (it.created_by, it.sealed) == (None, None)
-            understood(session, ACTOR, Ask(task_type=it.task_type, parameters=it.parameters or {}))
-    assert [*own] == ["archive-audit-logs", "cleanup-cache", "maintain-database"]
-    assert own.pop("archive-audit-logs").next_fire_at is None  # it needs a folder
-    due = [it.next_fire_at for it in own.values() if it.next_fire_at]
-    for it in own.values():
-        assert it.next_fire_at in Cron(it.cron, it.timezone).upcoming(it.created_at, 2)
-
-    assert firing.fire_due(sessions, Autocommit(engine), settings, now=max(due)) == READY
-    tasks = "SELECT task_type, submitted_by, user_id, fairness_key FROM tasks ORDER BY task_type"
-    assert database.rows(tasks) == [(it.task_type, None, None, "") for it in own.values()]
-    noted = "SELECT DISTINCT actor_id, actor FROM audit_log WHERE action = 'task.submitted'"
-    assert database.rows(noted) == [(None, ACTOR)]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any, NamedTuple
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple
 import click
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from werkzeug.serving import make_server
 
 from backend.cli import cli
+from backend.db import make_sessions
 from backend.identity.roles import Role
+from backend.workloads.tasks import data_erasure
 from backend.workloads.tasks.data_model import Debt, GoalBlock
 from backend.workloads.tasks.models.model import TextModel, TrainingSample
 from backend.workloads.tasks.schedules.model import Schedule
@@ -251,7 +254,7 @@ def fill(house: TaskHouse, owner: Caller) -> None:
     sample = {"model_name": "m", "text": "x", "label": "y", "split": "train", "digest": b"d" * 32}
     model = {
         "name": "m", "version": 1, "sha256": "0" * 64, "blob_key": f"models/{owner.id}",
-        "data_key": b"secret", "size_bytes": 1, "parameters": {}, "metrics": {"accuracy": 1},
+        "data_key": b"secret", "size_bytes": 1, "parameters": {"epochs": 9}, "metrics": {},
     }  # fmt: skip
     schedule = {"name": "mine", "created_by": owner.id, "cron": "0 0 * * *"}
     with house.sessions.begin() as session:
@@ -291,7 +294,10 @@ def test_all_of_one_user_is_given_out_and_deleted(task_house: TaskHouse) -> None
     words = {task["parameters"]["word"]: task for task in tasks}
     assert set(words) == {"plain", "secret"}
     assert words["plain"]["result"] == {"said": "plain", "of": eva.id}
-    assert "data_key" not in next(one["data"] for one in lines if one["kind"] == "model")
+    (model,) = [one["data"] for one in lines if one["kind"] == "model"]
+    assert (model["parameters"], "data_key" in model) == ({"epochs": 9}, False)
+    (schedule,) = [one["data"] for one in lines if one["kind"] == "schedule"]
+    assert schedule["parameters"] == {"word": "x"}
     assert exported(root, eva.id) == lines
     assert refused(bob, "GET", f"export?user_id={eva.id}", 403) == "not-your-data"
     assert refused(bob, "DELETE", "", 403, query_string=of_eva) == "not-your-data"
@@ -317,6 +323,12 @@ def test_who_is_erased_leaves_no_data(task_house: TaskHouse) -> None:
     assert exported(root, max_.id) == []
     nobodys = snapshot() | {"user_id": max_.id}
     assert refused(root, "POST", "ari-snapshots", 404, json=nobodys) == "unknown-user"
+
+
+def test_what_takes_long_to_delete_is_deleted(task_house: TaskHouse) -> None:
+    with make_sessions(task_house.engine, limit=timedelta(minutes=1)).begin() as session:
+        data_erasure.erase(session, task_house.people("noa").id)
+        assert session.scalar(text("SHOW statement_timeout")) == "15min"
 
 
 def test_two_imports_of_the_same_rows_at_once_store_each_once(task_house: TaskHouse) -> None:
@@ -379,9 +391,13 @@ def test_the_command_line_brings_shows_takes_out_and_deletes(
     assert command(sue, "export", "-o", out).out.endswith(f"{out.stat().st_size} bytes\n")
     assert len(out.read_text().splitlines()) == 3
     assert "cannot write" in str(command(sue, "export", "-o", out).error)
+    none = tmp_path / "none"
+    assert "role admin" in str(command(sue, "export", "-o", none, "--user", "1").error)
+    assert not none.exists()
+    assert "nobody's" in str(command(sue, "list", "claims", "--user", "1").error)
     file.write_text("x")
     assert "line 1" in str(command(sue, "import", "interactions", file).error)
-    assert "cannot read" in str(command(sue, "import", "goals", tmp_path / "none").error)
+    assert "cannot read" in str(command(sue, "import", "goals", none).error)
     assert "role admin" in str(command(sue, "list", "goals", "--user", "1").error)
     assert isinstance(command(sue, "delete", answer="n\n").error, click.Abort)
     assert "3 interactions" in command(sue, "delete", "--yes").out

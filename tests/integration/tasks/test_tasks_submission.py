@@ -56,6 +56,9 @@ def test_every_wrong_parameter_is_named_and_nothing_is_stored(task_house: TaskHo
     assert {one["place"] for one in answer.get_json()["errors"]} == {
         "parameters.word", "parameters.times", "parameters.colour",
     }  # fmt: skip
+    many = task_house.submit(ada, parameters=dict.fromkeys(map(str, range(5000)), 1))
+    assert code(many, 400) == "invalid-parameters"
+    assert len(many.get_json()["errors"]) == 100
     assert code(task_house.submit(ada, "no_such"), 400) == "unknown-task-type"
     assert code(task_house.submit(ada, priority=11), 400) == "invalid"
     assert task_house.database.one("SELECT max(id) FROM tasks") == before
@@ -123,7 +126,7 @@ def test_the_same_key_is_the_same_task(task_house: TaskHouse) -> None:
     assert again.get_json()["existing"]
     assert code(ask(priority=6), 409) == "idempotency-key-reused"
     assert ask(bob).status_code == 202, "another's key is another key"
-    for wrong in ("", "x" * 256):
+    for wrong in ("", "x" * 256, "a\0b", "\u00e9"):
         answer = house.submit(ada, headers={"Idempotency-Key": wrong})
         assert code(answer, 400) == "idempotency-key"
 

@@ -106,4 +106,5 @@ class Workbench:
 
     def result(self, row_id: int) -> dict[str, Any]:
         with self.sessions.begin() as session:
-            return session.scalars(select(TaskResult.result).where(TaskResult.task == row_id)).one()
+            stored = select(TaskResult).where(TaskResult.task == row_id)
+            return session.scalars(stored).one().result

@@ -52,11 +52,23 @@ def test_the_change_is_the_lines_not_that_of_the_ends() -> None:
 @pytest.mark.parametrize(
     ("by", "threshold", "level"),
     [(9, 10, None), (11, 10, "warning"), (-11, 10, "warning"), (19, 10, "warning"),
-     (21, 10, "critical"), (-21, 10, "critical"), (21, 25, None), (30, 25, "critical")],
+     (21, 10, "critical"), (-21, 10, "critical"), (21, 25, None), (30, 25, "critical"),
+     (9.9999, 10, None), (19.9999, 10, "warning")],
 )  # fmt: skip
 def test_levels(by: float, threshold: float, level: str | None) -> None:
     found = trends.analyze(asked(threshold, focus=rising(by)))["alerts"]
     assert [alert["level"] for alert in found] == ([level] if level else [])
+
+
+@pytest.mark.parametrize("start", [0.3, 0.7, 3.0, 33.3, 80.0])
+@pytest.mark.parametrize("days", [2, 5, 11, 21, 31])
+def test_a_change_of_just_the_limit_counts_whatever_rounding_made_of_it(
+    start: float, days: int
+) -> None:
+    for share in (0.1, -0.1, 0.2, -0.2):
+        values = rising(share * start, start=start, days=days)
+        (alert,) = trends.analyze(asked(10, focus=values))["alerts"]
+        assert alert["level"] == ("warning" if abs(share) < 0.2 else "critical")
 
 
 def test_alerts_begin_with_the_largest_change_and_say_it_in_words() -> None:

@@ -1,12 +1,14 @@
 """Sentences are held against reviewed claims: the same, the contrary, or another number."""
 
+from itertools import combinations, product
 from typing import Any
 
 import pytest
 
-from backend.workloads.tasks.edm.matching import KnownClaims, Stance
+from backend.workloads.tasks.edm.matching import THRESHOLD, KnownClaims, Stance
 from backend.workloads.tasks.edm.misinformation import detect
 from backend.workloads.tasks.edm.shapes import Finding
+from backend.workloads.tasks.edm.terms import stem, terms_of
 from tests.benchmark import edm_matching
 
 CLAIMS = (
@@ -14,6 +16,7 @@ CLAIMS = (
     (2, "Green tea contains more caffeine than black tea."),
     (3, "The harbour lost 20 percent of its ships since 1990."),
     (4, "Loud music does not damage the ear."),
+    (5, "The lighthouse was visible from the island in 1990."),
 )
 
 
@@ -33,6 +36,9 @@ CLAIMS = (
         ("The harbour lost more than 20 percent of its ships since 1990.", 3, Stance.SAME),
         ("Loud music damages the ear.", 4, Stance.OPPOSITE),
         ("Loud music doesn't damage ears.", 4, Stance.SAME),
+        ("The lighthouse was invisible from the island in 1990.", 5, Stance.OPPOSITE),
+        ("The lighthouse was not invisible from the island in 1990.", 5, Stance.SAME),
+        ("The lighthouse was visible from the island in 1989.", 5, Stance.NUMBER),
     ],
 )
 def test_negation_direction_sides_and_numbers_decide_the_stance(
@@ -49,6 +55,26 @@ def test_negation_direction_sides_and_numbers_decide_the_stance(
 def test_a_sentence_about_something_else_matches_none(sentence: str) -> None:
     assert KnownClaims(CLAIMS).match(sentence) is None
     assert KnownClaims([]).match(sentence) is None
+
+
+def test_a_word_that_all_claims_share_makes_none_of_them_a_candidate() -> None:
+    words = ["".join(letters) for letters in product("bdfk", repeat=4)]
+    known = KnownClaims(
+        (n, f"Tea helps a {word} and a {word[::-1]}k.") for n, word in enumerate(words)
+    )
+    stems = [stem(words[7]), stem("help"), "tea"]
+    assert known._candidates(stems, known._size(stems)) == {7}
+
+
+def test_what_is_passed_over_would_not_have_been_similar_enough() -> None:
+    known = KnownClaims(CLAIMS)
+    words = "tea cures common cold loud music ear harbour ship"
+    for some in combinations(sorted(terms_of(words).stems), 4):
+        stems = sorted(some, key=known._weight, reverse=True)
+        size = known._size(stems)
+        similar = {n: 2 * known._shared(stems, n) / (size + known._sizes[n]) for n, _ in CLAIMS}
+        near = {n for n, similarity in similar.items() if similarity >= THRESHOLD}
+        assert near <= known._candidates(stems, size)
 
 
 def test_on_pairs_not_tuned_on_nearly_all_are_matched_with_their_claim_or_with_none() -> None:

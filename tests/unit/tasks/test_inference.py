@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from socket import create_server
 from threading import Thread
 from typing import Any
 
@@ -261,6 +262,26 @@ def test_a_task_that_is_taken_back_waits_no_longer(server: InferenceServer) -> N
     server.holding = True
     with reported_to(TakenBack(server)), pytest.raises(Transient, match="could not be asked"):
         ask(server)
+
+
+def test_half_an_answer_whose_end_never_comes_is_no_answer_in_time() -> None:
+    """Where nothing says how long it is, the end of a connection looks like that of an answer."""
+
+    def speak() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + completion(TEAL)[:-1])
+            connection.recv(1)  # ends when it hangs up
+
+    with create_server(("127.0.0.1", 0)) as listener:
+        speaker = Thread(target=speak)
+        speaker.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        short = Inference(url, MODEL, timeout=timedelta(seconds=0.2))
+        with pytest.raises(Transient, match=r"did not answer within 0\.2 s"):
+            short.ask("You know colours.", "A cool one?", Colour)
+        speaker.join()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What maintenance tasks take and what they compute, without a database."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from backend.identity.roles import Role
+from backend.queue.retry import Permanent, Transient
 from backend.workloads.tasks.lifecycle import MAINTENANCE
+from backend.workloads.tasks.maintenance.archiving import folder
 from backend.workloads.tasks.maintenance.bloat import expected_bytes
 from backend.workloads.tasks.maintenance.cleaning import size_of
 from backend.workloads.tasks.maintenance.offered import retained
 from backend.workloads.tasks.registry import task_types
 from backend.workloads.tasks.types.enforce_retention_policy import EnforceRetentionPolicy
+from tests.callers import make_settings
+from tests.conftest import open_directory
 
 KINDS = ("archive_audit_logs", "cleanup_cache", "enforce_retention_policy", "maintain_database")
 PAGE = 8192
@@ -63,13 +68,39 @@ def test_a_policy_that_cannot_be_meant_is_refused(policy: dict[str, Any]) -> Non
 
 
 def test_a_folder_is_as_large_as_its_files_and_no_link_is_followed(tmp_path: Path) -> None:
-    folder = tmp_path / "scratch"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "a").write_bytes(b"12345")
-    (folder / "b").write_bytes(b"123")
+    scratch = tmp_path / "scratch"
+    (scratch / "deep").mkdir(parents=True)
+    (scratch / "deep" / "a").write_bytes(b"12345")
+    (scratch / "b").write_bytes(b"123")
     (tmp_path / "outside").write_bytes(b"x" * 1000)
-    (folder / "link").symlink_to(tmp_path / "outside")
-    link = (folder / "link").lstat().st_size
+    (scratch / "link").symlink_to(tmp_path / "outside")
+    link = (scratch / "link").lstat().st_size
 
-    assert size_of(folder) == 8 + link
-    assert size_of(folder / "link") == link
+    assert size_of(scratch) == 8 + link
+    assert size_of(scratch / "link") == link
+
+
+def test_what_may_not_be_looked_into_is_passed_over() -> None:
+    # Anybody may put a folder of such a name into the temporary folder.
+    with open_directory() as strange:
+        (strange / "seen").write_bytes(b"123")
+        closed = strange / "closed"
+        (closed / "deeper").mkdir(parents=True)
+        closed.chmod(0o644)
+        me = os.geteuid()
+        try:
+            os.seteuid(me or 65_534)  # root may look everywhere
+            size = size_of(strange)
+        finally:
+            os.seteuid(me)
+            closed.chmod(0o755)
+    assert size == 3
+
+
+def test_without_a_folder_of_its_operator_nothing_is_archived(tmp_path: Path) -> None:
+    with pytest.raises(Permanent, match="AUDIT_ARCHIVE_DIR is not set"):
+        folder(make_settings())
+    with pytest.raises(Transient, match="names no folder"):
+        folder(make_settings(AUDIT_ARCHIVE_DIR=tmp_path / "not mounted"))
+    assert not (tmp_path / "not mounted").exists()
+    assert folder(make_settings(AUDIT_ARCHIVE_DIR=tmp_path)) == tmp_path

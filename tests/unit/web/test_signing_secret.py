@@ -7,7 +7,7 @@ from backend.settings import Settings, SettingsError
 
 
 def settings(secret: str | None) -> Settings:
-    return Settings(JWT_SECRET=secret)
+    return Settings.load(JWT_SECRET=secret)
 
 
 @pytest.mark.parametrize(

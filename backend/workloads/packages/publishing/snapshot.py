@@ -15,7 +15,7 @@ class ApprovedPackage:
         sha512: hex, of the bytes that were vetted.
         verdict: the digest of the verdict as it stands now.
         approved: whether the last decision on it approved that very verdict, and no waiver that
-            it rests on has ended.
+            it rests on has ended, and its bytes were seen here.
         recall: "running" where the package is to be taken back, "asked" where that was asked for
             while it was being published.
         reason: why it was recalled.
@@ -64,7 +64,7 @@ _READ: Final = Statement(
     f"""
 SELECT p.name, p.version, a.sha512, s.verdict_digest, s.recall, last.reason,
   coalesce(last.decision = 'approve' AND last.verdict_digest = s.verdict_digest, false)
-    AND NOT {RESTS_ON_ENDED} AS approved,
+    AND NOT {RESTS_ON_ENDED} AND a.sha512 IS NOT NULL AS approved,
   EXISTS (
     SELECT FROM publication_turns turn
     WHERE turn.ecosystem = p.ecosystem AND turn.name = p.name AND turn.row_id = s.id) AS turn

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from backend.autocommit import Autocommit
+from backend.autocommit import Autocommit, Statement
 from backend.db import Sessions
 from backend.identity import audit
 from backend.queue import control
@@ -24,6 +24,8 @@ from backend.workloads.packages.waivers import settling_sql as sql
 ACTOR: Final = "waivers"
 """Who acts, in the audit log."""
 
+_DUE: Final = Statement(sql.DUE, kind="waivers_due")
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -33,8 +35,14 @@ class Settled:
     flagged: Sequence[int]
 
 
-def follow(sessions: Sessions, _statements: Autocommit) -> Collection[str]:
-    """What a worker does every few seconds, see :class:`~backend.queue.duty.Duty`."""
+def follow(sessions: Sessions, statements: Autocommit) -> Collection[str]:
+    """What a worker does every few seconds, see :class:`~backend.queue.duty.Duty`.
+
+    One statement where nothing has begun or ended.
+    """
+    ((due,),) = statements.rows(_DUE, {})
+    if not due:
+        return ()
     with sessions.begin() as session:
         return keep(session)
 

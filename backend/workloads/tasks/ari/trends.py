@@ -15,7 +15,8 @@ SIGNIFICANCE: Final = 0.05
 FEW: Final = 10
 """Below so many values the normal approximation of the test is rough."""
 NEGLIGIBLE: Final = 1e-9
-"""A fitted start, or a scatter, below this share of the values is rounding."""
+"""A fitted start, or a scatter, below this share of the values is rounding; so is what a change
+falls short of a limit by."""
 
 FEW_POINTS: Final = "fewer than 10 snapshots: the p-value is an approximation"
 NO_INTERVAL: Final = "too few snapshots for a confidence interval of the slope"
@@ -141,9 +142,14 @@ def alerts(metrics: list[dict[str, Any]], threshold: float) -> list[dict[str, An
     found = []
     for metric in metrics:
         percent = (metric["trend"] or {}).get("change_percent")
-        if percent is not None and abs(percent) >= threshold:
+        if percent is not None and _reaches(percent, threshold):
             found.append(_alert(metric["metric"], percent, metric["trend"]["significant"]))
     return sorted(found, key=lambda alert: -abs(alert["change_percent"]))
+
+
+def _reaches(percent: float, limit: float) -> bool:
+    """From 100 to 120 is 20 percent, also where the sum came to 19.999999999999996."""
+    return abs(percent) >= limit * (1 - NEGLIGIBLE)
 
 
 def _alert(metric: str, percent: float, significant: bool) -> dict[str, Any]:
@@ -151,7 +157,7 @@ def _alert(metric: str, percent: float, significant: bool) -> dict[str, Any]:
     sure = "" if significant else ", which may be chance"
     return {
         "metric": metric,
-        "level": "critical" if abs(percent) >= CRITICAL else "warning",
+        "level": "critical" if _reaches(percent, CRITICAL) else "warning",
         "change_percent": percent,
         "significant": significant,
         "message": f"{metric} {moved} by {abs(percent):.1f} %{sure}",

@@ -1,4 +1,4 @@
-"""What a sentence owes: one look at it, by rules. See docs/tasks/edm.md for what they are worth."""
+"""What a sentence owes: by rules, then by likeness. See docs/tasks/edm.md for how good that is."""
 
 from dataclasses import dataclass
 from itertools import pairwise

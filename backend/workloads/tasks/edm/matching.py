@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from backend.workloads.tasks.edm.terms import Terms, differ, terms_of
+from backend.workloads.tasks.edm.terms import Terms, antonyms, differ, terms_of
 
 THRESHOLD: Final = 0.5
 """A reviewed claim that is less similar is another one."""
+LEAST_SHARED: Final = THRESHOLD / (2 - THRESHOLD)
+"""Of the weight of a sentence; a claim that shares less of it is not similar enough."""
+ROUNDING: Final = 1e-9
 MOST_TERMS: Final = 40
 """Of one sentence, the rarest: what is longer is about many things."""
 
@@ -55,13 +58,12 @@ class KnownClaims:
     def match(self, sentence: str) -> Match | None:
         """The claim that ``sentence`` is about; None where none is similar enough."""
         terms = terms_of(sentence)
-        weighed = sorted(terms.stems, key=lambda stem: (-self._weight(stem), stem))
-        shared: dict[int, float] = defaultdict(float)
-        for stem in weighed[:MOST_TERMS]:
-            for claim_id in self._holding.get(stem, ()):
-                shared[claim_id] += self._weight(stem)
+        rarest = sorted(terms.stems, key=lambda stem: (-self._weight(stem), stem))[:MOST_TERMS]
         size = self._size(terms.stems)
-        similar = {found: 2 * both / (size + self._sizes[found]) for found, both in shared.items()}
+        similar = {
+            claim_id: 2 * self._shared(rarest, claim_id) / (size + self._sizes[claim_id])
+            for claim_id in self._candidates(rarest, size)
+        }
         if not similar:
             return None
         best = min(similar, key=lambda claim_id: (-similar[claim_id], claim_id))
@@ -69,17 +71,35 @@ class KnownClaims:
             return None
         return Match(best, similar[best], stance_of(terms, self._terms[best]))
 
+    def _candidates(self, rarest: list[str], size: float) -> set[int]:
+        """Every claim that may be similar enough, and few others.
+
+        Not one that shares only the commonest stems, which thousands do: they weigh too little.
+        """
+        found = set[int]()
+        left = self._size(rarest)
+        for stem in rarest:
+            if left < LEAST_SHARED * size - ROUNDING:
+                break
+            found.update(self._holding.get(stem, ()))
+            left -= self._weight(stem)
+        return found
+
+    def _shared(self, rarest: list[str], claim_id: int) -> float:
+        return self._size(self._terms[claim_id].stems.intersection(rarest))
+
     def _weight(self, stem: str) -> float:
         return self._weights.get(stem, self._unknown)
 
     def _size(self, stems: Iterable[str]) -> float:
-        return sum(self._weight(stem) for stem in stems)
+        return math.fsum(map(self._weight, stems))
 
 
 def stance_of(sentence: Terms, claim: Terms) -> Stance:
-    """Contrary where an odd number of negation, direction and sides of a comparison differ."""
+    """Contrary where an odd number of negation, words, direction and sides of "than" differ."""
     contrary = (
         (sentence.affirms != claim.affirms)
+        + (antonyms(sentence.stems, claim.stems) or antonyms(claim.stems, sentence.stems))
         + (sentence.direction * claim.direction < 0)
         + _sides_are_swapped(sentence, claim)
     )

@@ -11,18 +11,23 @@ BATCH: Final = 5_000
 """Debts of one statement, stored in well under a second."""
 
 # Whose they are follows from the interaction and from the task, never from what the child says.
-# Two tasks at once lock the same debts in the same order; two alike in one interaction are one.
+# An interaction that somebody deletes at this moment is waited for, and is gone or stays till the
+# commit. Two tasks at once lock the same rows in the same order; two alike in one interaction are
+# one debt.
 _SAVE: Final = text(r"""
 WITH given AS (
   SELECT * FROM unnest(
     CAST(:ids AS bigint[]), CAST(:starts AS integer[]), CAST(:lengths AS integer[]),
     CAST(:kinds AS text[]), CAST(:severities AS text[]), CAST(:reasons AS text[])
   ) AS g (interaction_id, start, length, kind, severity, reason)
+), kept AS (
+  SELECT id, user_id, text FROM interactions
+  WHERE id = ANY (CAST(:ids AS bigint[]))
+    AND (CAST(:user_id AS bigint) IS NULL OR user_id = :user_id)
+  ORDER BY id FOR KEY SHARE
 ), said AS (
-  SELECT g.*, i.user_id, substr(i.text, g.start + 1, g.length) AS sentence
-  FROM given g
-  JOIN interactions i ON i.id = g.interaction_id
-  WHERE CAST(:user_id AS bigint) IS NULL OR i.user_id = :user_id
+  SELECT g.*, kept.user_id, substr(kept.text, g.start + 1, g.length) AS sentence
+  FROM given g JOIN kept ON kept.id = g.interaction_id
 ), told AS (
   SELECT DISTINCT ON (interaction_id, kind, digest) * FROM (
     SELECT *, sha256(convert_to(lower(regexp_replace(sentence, '\s+', ' ', 'g')), 'UTF8')) AS digest

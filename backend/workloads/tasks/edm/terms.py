@@ -26,7 +26,9 @@ _BOUND: Final = re.compile(
 SHORTEST: Final = 3
 """Letters of a stem."""
 CLOSE: Final = 0.05
-"""Numbers that differ by less than so much of the larger one are the same."""
+"""Numbers that differ by less than so much of the larger one are the same, but for years."""
+_YEARS: Final = range(1000, 2200)
+_NEGATING: Final = ("un", "in", "im", "ir", "non", "dis")
 
 
 @dataclass(frozen=True)
@@ -110,5 +112,20 @@ def differ(one: frozenset[float], other: frozenset[float]) -> bool:
     return bool(_only(one, other)) and bool(_only(other, one))
 
 
+def antonyms(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether one has a word and the other its contrary by a prefix: "visible", "invisible".
+
+    Those of a direction count as such.
+    """
+    known = _UP | _DOWN
+    return any(prefix + word in other - known for word in one - known for prefix in _NEGATING)
+
+
 def _only(one: frozenset[float], other: frozenset[float]) -> list[float]:
-    return [n for n in one if not any(abs(n - m) <= CLOSE * max(n, m) for m in other)]
+    return [n for n in one if not any(_alike(n, m) for m in other)]
+
+
+def _alike(one: float, other: float) -> bool:
+    if one in _YEARS and other in _YEARS:
+        return one == other
+    return abs(one - other) <= CLOSE * max(one, other)

@@ -16,8 +16,11 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
+from backend.workloads.tasks.maintenance import relations
 from backend.workloads.tasks.maintenance.relations import Table
+from backend.workloads.tasks.maintenance.reorganising import why_not
 
 PAGE_HEADER: Final = 24  # bytes
 TUPLE_HEADER: Final = 24
@@ -71,16 +74,21 @@ def expected_bytes(rows: float, width: float, *, fillfactor: int, page: int) -> 
     return math.ceil(rows / fit) * page
 
 
-def report_of(connection: Connection, tables: list[Table]) -> list[Bloat]:
-    """For each table that has bytes, by its name."""
+def report_of(connection: Connection) -> list[Bloat]:
+    """For each table of ours that has bytes, by its name."""
     function = connection.scalar(_EXTENSION)
-    return [
-        _measured(connection, function, table)
-        if function and table.permitted
-        else _estimated(connection, table)
-        for table in tables
-        if not table.parted
-    ]
+    tables = [table for table in relations.tables(connection) if not table.parted]
+    return [bloat_of(connection, table, function) for table in tables]
+
+
+def bloat_of(connection: Connection, table: Table, function: str | None) -> Bloat:
+    """Of one; ``function`` measures it."""
+    try:
+        if function and table.permitted:
+            return _measured(connection, function, table)
+        return _estimated(connection, table)
+    except DBAPIError as error:
+        return _unavailable(table, why_not(error))
 
 
 def _measured(connection: Connection, function: str, table: Table) -> Bloat:
@@ -91,14 +99,18 @@ def _measured(connection: Connection, function: str, table: Table) -> Bloat:
 def _estimated(connection: Connection, table: Table) -> Bloat:
     found = connection.execute(_STATISTICS, {"oid": table.oid}).one_or_none()
     if found is None:
-        return Bloat(table=table.name, basis="unavailable", reason="it is gone")
+        return _unavailable(table, "it is gone")
     if found.size == 0:
         return _of(table, "estimated", 0, 0)
     if found.width is None or found.rows < 0:
         why = "it was not analyzed yet, or this role may not read all of its columns"
-        return Bloat(table=table.name, basis="unavailable", reason=why, size_bytes=found.size)
+        return _unavailable(table, why, found.size)
     expected = expected_bytes(found.rows, found.width, fillfactor=found.fillfactor, page=found.page)
     return _of(table, "estimated", found.size, max(0, found.size - expected))
+
+
+def _unavailable(table: Table, reason: str, size: int | None = None) -> Bloat:
+    return Bloat(table=table.name, basis="unavailable", reason=reason, size_bytes=size)
 
 
 def _of(table: Table, basis: Literal["measured", "estimated"], size: int, bloat: int) -> Bloat:

@@ -75,17 +75,17 @@ def clean(
 
 def _measured(paths: Iterable[Path], horizon: float) -> Iterator[Entry]:
     for path in paths:
-        with suppress(FileNotFoundError):  # somebody just removed it
+        with suppress(OSError):  # somebody just removed it, or does not let us look
             yield Entry(path, size_of(path), path.lstat().st_mtime < horizon)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; no link is followed."""
+    """Bytes of a file, or of all files in a folder that may be seen; no link is followed."""
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
     total = 0
     for inner in path.rglob("*"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             total += 0 if inner.is_dir() else inner.lstat().st_size
     return total
 

@@ -1,6 +1,5 @@
 """Our own tables and their indexes, as the server measures them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,12 +28,13 @@ ours AS (
   UNION SELECT inhrelid FROM pg_inherits JOIN named ON inhparent = named.oid)
 """
 _TABLES: Final = """
-SELECT c.oid, c.oid::regclass::text AS name, c.relkind = 'p' AS parted,
-  pg_table_size(c.oid) AS size, pg_indexes_size(c.oid) AS index_size, {may} AS permitted
+SELECT c.oid, c.oid::regclass::text AS name, c.relkind = 'p' AS parted, {may} AS permitted
 FROM ours JOIN pg_class c USING (oid)
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
 ORDER BY name
 """
+# To be measured, a table is locked as its readers lock it.
+_SIZES: Final = text("SELECT pg_table_size(:table) AS own, pg_indexes_size(:table) AS indexes")
 _INDEXES: Final = """
 SELECT c.oid::regclass::text AS name, i.indisvalid AS valid, i.indisexclusion AS exclusion,
   pg_relation_size(c.oid) AS size
@@ -53,7 +53,7 @@ ORDER BY name
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``name`` is quoted as need be; sizes in bytes, ``size`` without the indexes.
+    """``name`` is quoted as need be.
 
     ``parted``: it has partitions, and no bytes of its own. ``permitted``: this role may maintain
     it.
@@ -62,9 +62,15 @@ class Table:
     oid: int
     name: str
     parted: bool
-    size: int
-    index_size: int
     permitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one table, in bytes; ``own`` is without its indexes."""
+
+    own: int
+    indexes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,16 @@ class Index:
 
 
 def tables(connection: Connection) -> list[Table]:
-    """Every table of ours, and every partition, by name."""
+    """Every table of ours, and every partition, by name. It waits for nobody's lock."""
     may = _MAY[server_version(connection) >= MAINTAIN]
     rows = connection.execute(text(_OURS + _TABLES.format(may=may)), {"names": _names()})
     return [Table(*row) for row in rows]
+
+
+def sizes(connection: Connection, table: Table) -> Sizes | None:
+    """As they are now; None where the table is gone."""
+    found = connection.execute(_SIZES, {"table": table.oid}).one()
+    return None if found.own is None else Sizes(found.own, found.indexes)
 
 
 def indexes(connection: Connection, table: Table) -> list[Index]:
@@ -97,11 +109,6 @@ def leftovers(connection: Connection) -> list[str]:
 def server_version(connection: Connection) -> int:
     """As the server counts it: 180000 is 18.0."""
     return int(connection.execute(text("SHOW server_version_num")).scalar_one())
-
-
-def size_of(tables: Iterable[Table]) -> int:
-    """Bytes of all, with their indexes."""
-    return sum(table.size + table.index_size for table in tables)
 
 
 def _names() -> list[str]:

@@ -9,7 +9,7 @@ from backend.queue.retry import Permanent
 from backend.workloads.tasks.models.gathering import chosen_model, counts, samples
 from backend.workloads.tasks.models.loading import load
 from backend.workloads.tasks.models.measuring import measure
-from backend.workloads.tasks.models.model import Split
+from backend.workloads.tasks.models.model import MOST_LABELS, Split
 from backend.workloads.tasks.registry import Asked
 
 FEWEST_SAMPLES: Final = 5
@@ -32,7 +32,8 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     """Answer each sample and compare.
 
     Raises:
-        Permanent: too few samples are left that the model was not trained on.
+        Permanent: too few samples are left that the model was not trained on, or they have too
+            many labels.
     """
     from backend.workloads.tasks.models.artefact import MARK
 
@@ -44,9 +45,11 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     if len(unknown) < FEWEST_SAMPLES:
         raise Permanent(_too_few(data["model"]["name"], len(unknown)))
     taken = unknown[: asked["parameters"]["test_samples"]]
+    true = [sample["label"] for sample in taken]
+    if (labels := len(set(true))) > MOST_LABELS:
+        raise Permanent(f"the held-out samples have {labels} labels; {MOST_LABELS} are allowed")
     report(50, f"answering {len(taken)} samples")
     answered = classifier.predictor()([sample["text"] for sample in taken])
-    true = [sample["label"] for sample in taken]
     return {
         "model_name": data["model"]["name"],
         "version": data["model"]["version"],

@@ -25,6 +25,8 @@ from backend.workloads.tasks.lifecycle import TABLE as TASKS
 NOW: Final = text("now()")
 MOST_NAME: Final = 64
 MOST_LABEL: Final = 64
+MOST_LABELS: Final = 100
+"""Different ones on one side, where a model is trained or measured."""
 MOST_TEXT: Final = 10_000
 
 

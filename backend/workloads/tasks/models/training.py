@@ -11,12 +11,11 @@ from backend.queue.reporting import report
 from backend.queue.retry import Permanent
 from backend.workloads.tasks.models.files import ARTEFACT, MOST_BYTES
 from backend.workloads.tasks.models.gathering import counts, samples
-from backend.workloads.tasks.models.model import Split
+from backend.workloads.tasks.models.model import MOST_LABELS, Split
 from backend.workloads.tasks.registry import Asked
 
 FEWEST_SAMPLES: Final = 10
 FEWEST_LABELS: Final = 2
-MOST_LABELS: Final = 100
 MOST_HELD_OUT: Final = 1000
 """Held-out samples that a new model is measured on."""
 
@@ -127,7 +126,10 @@ def _measured(
 
     if not held_out:
         return {"status": "unavailable", "reason": "no held-out samples are stored"}
+    true = [sample["label"] for sample in held_out]
+    if (labels := len(set(true))) > MOST_LABELS:
+        reason = f"the held-out samples have {labels} labels; {MOST_LABELS} are allowed"
+        return {"status": "unavailable", "reason": reason}
     _, classifier = unpacked(artefact)
     answered = classifier.predictor()([sample["text"] for sample in held_out])
-    true = [sample["label"] for sample in held_out]
     return measure(true, answered, trained=trained).model_dump()

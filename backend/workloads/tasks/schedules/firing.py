@@ -9,6 +9,7 @@ Time is the database's clock. Where it was put back, nothing that was dealt with
 but for times that had been skipped: nobody had done anything for them.
 """
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfoNotFoundError
 import structlog
 from cronsim import CronSimError
 from sqlalchemy import delete, insert, or_, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.autocommit import Autocommit, Statement
@@ -36,19 +38,28 @@ from backend.workloads.tasks.schedules.submitting import submit
 log = structlog.get_logger(__name__)
 
 EVERY: Final = timedelta(seconds=5)
+REST: Final = 20.0
+"""Seconds at most without a look while nothing is due: schedules are added meanwhile."""
 KEPT: Final = timedelta(days=90)
 """How long it is known what came of a schedule's times."""
 PAGE: Final = 100
-"""Schedules that one statement finds."""
+"""Schedules that one statement finds, and of those behind a clock that was put back as many."""
 ROUNDS: Final = 50
-"""How often one look turns to a schedule that has many times to make up."""
+"""Pages of one look: each turns once to a schedule that has many times to make up."""
 
 _NOW: Final = "coalesce(%(now)s::timestamptz, now())"
+# Each half walks along its own index whatever the planner believes: a plan that is kept knows
+# neither the moment nor the statistics of today.
 _DUE: Final = Statement(
     f"""
-SELECT id FROM schedules
-WHERE id > %(after)s AND (next_fire_at <= {_NOW} OR next_fire_at IS NOT NULL AND moved_at > {_NOW})
-ORDER BY id LIMIT {PAGE}
+SELECT ARRAY(
+  (SELECT id FROM schedules WHERE next_fire_at <= {_NOW} AND id <> ALL (%(done)s::bigint[])
+   ORDER BY next_fire_at LIMIT {PAGE})
+  UNION
+  (SELECT id FROM schedules
+   WHERE next_fire_at IS NOT NULL AND moved_at > {_NOW} AND id <> ALL (%(done)s::bigint[])
+   ORDER BY moved_at DESC LIMIT {PAGE})
+) AS ids, extract(epoch FROM (SELECT min(next_fire_at) FROM schedules) - {_NOW})::float8 AS wait
 """,  # noqa: S608 - constants of this module
     kind="schedules_due",
 )
@@ -65,43 +76,53 @@ class Fired:
     more: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """``ready``: names of the queues in which rows became ready.
+
+    ``wait`` is how many seconds later the next schedule was due when it was looked last, at most 0
+    where one was; None where none comes.
+    """
+
+    ready: Collection[str]
+    wait: float | None
+
+
 def duties(settings: Settings) -> list[Duty]:
     """What every worker does: whichever looks first fires what is due."""
+    rests_until = 0.0
 
     def look(sessions: Sessions, statements: Autocommit) -> Collection[str]:
-        return fire_due(sessions, statements, settings)
+        nonlocal rests_until
+        if time.monotonic() < rests_until:
+            return ()
+        looked = fire_due(sessions, statements, settings)
+        wait = REST if looked.wait is None else min(looked.wait, REST)
+        rests_until = time.monotonic() + wait
+        return looked.ready
 
     return [Duty(name="schedules", every=EVERY, run=look)]
 
 
 def fire_due(
     sessions: Sessions, statements: Autocommit, settings: Settings, *, now: datetime | None = None
-) -> Collection[str]:
-    """Fire every schedule that is due: one statement where there is none.
+) -> Looked:
+    """Fire every schedule that is due, the most overdue first: one statement where there is none.
 
     Args:
         now: instead of the database's clock.
-
-    Returns:
-        Names of the queues in which rows became ready.
     """
     ready: set[str] = set()
+    done: list[int] = []
     for _ in range(ROUNDS):
-        fired = [_one(sessions, settings, it, now) for it in _due(statements, now)]
-        if any(it.submitted for it in fired):
+        (page,) = statements.rows(_DUE, {"now": now, "done": done})
+        fired = {it: _one(sessions, settings, it, now) for it in page.ids}
+        done += [it for it, what in fired.items() if not what.more]
+        if any(it.submitted for it in fired.values()):
             ready.add(TASKS_QUEUE.name)
-        if not any(it.more for it in fired):
+        if len(page.ids) < PAGE and not any(it.more for it in fired.values()):
             break
-    return ready
-
-
-def _due(statements: Autocommit, now: datetime | None) -> list[int]:
-    found: list[int] = []
-    while True:
-        rows = statements.rows(_DUE, {"now": now, "after": found[-1] if found else 0})
-        found += [row.id for row in rows]
-        if len(rows) < PAGE:
-            return found
+    return Looked(ready, page.wait)
 
 
 def _one(sessions: Sessions, settings: Settings, schedule_id: int, now: datetime | None) -> Fired:
@@ -114,6 +135,11 @@ def _one(sessions: Sessions, settings: Settings, schedule_id: int, now: datetime
         return Fired()
     except (ZoneInfoNotFoundError, CronSimError) as error:  # another release may know it
         log.warning("schedule.not_fired", schedule=schedule_id, reason=type(error).__name__)
+        return Fired()
+    except DBAPIError:
+        raise
+    except Exception:  # a fault of ours, or of its type's
+        log.exception("schedule.broken", schedule=schedule_id)
         return Fired()
     if fired != Fired():
         log.info(
@@ -142,7 +168,8 @@ def fire(
     cron = Cron(schedule.cron, schedule.timezone)
     if schedule.moved_at > moment:
         _put_back(session, schedule, moment, cron)
-        return Fired()
+        if schedule.next_fire_at is None or schedule.next_fire_at > moment:
+            return Fired()
     times = chain((schedule.next_fire_at,), cron.after(schedule.next_fire_at))
     plan = turn(times, moment, schedule.catch_up, known=_known(session, schedule))
     outcomes = _deal(session, settings, schedule, moment, plan)
@@ -174,10 +201,15 @@ def _take(
 
 
 def _put_back(session: Session, schedule: Schedule, moment: datetime, cron: Cron) -> None:
-    """The clock went back: go on from what it says now; what was skipped comes round again."""
+    """The clock went back: go on from what it says now; what was skipped comes round again.
+
+    What was still to be made up remains so.
+    """
     skipped = ScheduleFire.schedule_id == schedule.id, ScheduleFire.outcome == "skipped"
     session.execute(delete(ScheduleFire).where(*skipped, ScheduleFire.fire_at > moment))
-    schedule.next_fire_at, schedule.moved_at = next(cron.after(moment), None), moment
+    again = next(cron.after(moment), None)
+    schedule.next_fire_at = min(filter(None, (schedule.next_fire_at, again)), default=None)
+    schedule.moved_at = moment
     log.warning("schedule.clock_put_back", schedule=schedule.id)
 
 

@@ -56,24 +56,29 @@ def run(asked: Asked, tools: Tools) -> dict[str, Any]:
         old = archiving.prefix(sessions, timedelta(days=wanted.days_to_keep))
         if old is None:
             return {"status": "nothing_to_archive", "days_to_keep": wanted.days_to_keep}
-        found = {
-            "status": "dry_run",
-            "days_to_keep": wanted.days_to_keep,
-            "first_seal": old.first,
-            "last_seal": old.last.id,
-            "entries": old.entries,
-        }
         if archives is None:
-            return found
-        file = archives / (wanted.archive_location or "") / old.filename
-        done = archiving.archive(sessions, old, file, archiving.key(tools.settings))
-    return found | {
-        "status": "archived",
-        "file": str(file.relative_to(archives)),
+            return _result("dry_run", wanted, old.first, old.last.id, old.entries)
+        place = archives / (wanted.archive_location or "")
+        done = archiving.archive(sessions, old, place, archiving.key(tools.settings))
+    written = done.written
+    return _result("archived", wanted, written.first, written.last, written.entries) | {
+        "file": str(done.file.relative_to(archives)),
         "size_bytes": done.size,
-        "file_sha256": done.file_sha256,
+        "file_sha256": done.checkpoint.file_sha256,
         "verified": True,
-        "signed": done.signed,
+        "signed": done.checkpoint.signature is not None,
+    }
+
+
+def _result(
+    status: str, wanted: ArchiveAuditLogs, first: int, last: int, entries: int
+) -> dict[str, Any]:
+    return {
+        "status": status,
+        "days_to_keep": wanted.days_to_keep,
+        "first_seal": first,
+        "last_seal": last,
+        "entries": entries,
     }
 
 

@@ -1,6 +1,8 @@
 """A user's text classifier timed."""
 
-from pydantic import Field
+from typing import Final, Self
+
+from pydantic import Field, model_validator
 
 from backend.workloads.tasks.lifecycle import MODEL_TRAINING
 from backend.workloads.tasks.models import benchmarking, storing
@@ -15,12 +17,21 @@ from backend.workloads.tasks.models.shapes import (
 from backend.workloads.tasks.numerics import rehearse_learning
 from backend.workloads.tasks.registry import Parameters, TaskType
 
+MOST_CHARACTERS: Final = 1_000_000
+"""Of one batch: twenty scenarios then end long before a task must."""
+
 
 class Scenario(Parameters):
-    """So many texts at once, each so long."""
+    """So many texts at once, each so long; at most 1,000,000 characters in all."""
 
     batch_size: int = Field(ge=1, le=1000, title="Batch size", description="Texts.")
     text_length: int = Field(ge=1, le=10_000, title="Text length", description="Characters.")
+
+    @model_validator(mode="after")
+    def _small(self) -> Self:
+        if self.batch_size * self.text_length > MOST_CHARACTERS:
+            raise ValueError(f"a batch has at most {MOST_CHARACTERS} characters in all")
+        return self
 
 
 USUAL = tuple(

@@ -14,7 +14,7 @@ from backend.workloads.tasks.lifecycle import MAINTENANCE
 from backend.workloads.tasks.maintenance import bloat, relations
 from backend.workloads.tasks.maintenance.bloat import Bloat
 from backend.workloads.tasks.maintenance.connections import direct
-from backend.workloads.tasks.maintenance.relations import Table
+from backend.workloads.tasks.maintenance.relations import Sizes, Table
 from backend.workloads.tasks.maintenance.reorganising import Reorganiser
 from backend.workloads.tasks.registry import SOFT_LIMIT, Asked, Parameters, TaskType
 from backend.workloads.tasks.tools import Tools
@@ -63,7 +63,7 @@ class DatabaseMaintained(BaseModel):
     )
     skipped: list[Skipped]
     tables: list[Measured]
-    bytes_before: int = Field(ge=0, title="Before", description="Of all, with indexes.")
+    bytes_before: int = Field(ge=0, title="Before", description="Of these, with indexes.")
     bytes_after: int = Field(ge=0)
     bloat: list[Bloat] | None = Field(None, title="Bloat", description="Of level heavy.")
 
@@ -72,16 +72,22 @@ def run(asked: Asked, tools: Tools) -> dict[str, Any]:
     wanted = MaintainDatabase.model_validate(asked.parameters)
     until = time.monotonic() + SOFT_LIMIT.total_seconds()
     with direct(tools.settings) as connection:
-        before = relations.tables(connection)
+        tables = relations.tables(connection)
         work = Reorganiser(connection, until, dry_run=wanted.dry_run)
+        before = work.measured(tables)
         if wanted.level == "light":
-            work.analyze(before)
+            work.analyze(tables)
         else:
-            work.vacuum(before)
-            work.reindex(before)
-        after = relations.tables(connection)
-        wasted = bloat.report_of(connection, after) if wanted.level == "heavy" else None
+            work.vacuum(tables)
+            work.reindex(tables)
+        after = work.measured(tables)
+        wasted = bloat.report_of(connection) if wanted.level == "heavy" else None
         version = relations.server_version(connection)
+    measured = [
+        _measured(table, before[table.oid], after[table.oid])
+        for table in tables
+        if table.oid in before and table.oid in after
+    ]
     return {
         "level": wanted.level,
         "dry_run": wanted.dry_run,
@@ -91,27 +97,21 @@ def run(asked: Asked, tools: Tools) -> dict[str, Any]:
         "skipped": [
             {"statement": statement, "reason": why} for statement, why in work.skipped.items()
         ],
-        "tables": _measured(before, after),
-        "bytes_before": relations.size_of(before),
-        "bytes_after": relations.size_of(after),
+        "tables": [one.model_dump() for one in measured],
+        "bytes_before": sum(one.bytes_before + one.index_bytes_before for one in measured),
+        "bytes_after": sum(one.bytes_after + one.index_bytes_after for one in measured),
         "bloat": wasted,
     }
 
 
-def _measured(before: list[Table], after: list[Table]) -> list[dict[str, Any]]:
-    """Those that were there all the time."""
-    now = {table.oid: table for table in after}
-    return [
-        {
-            "table": table.name,
-            "bytes_before": table.size,
-            "bytes_after": now[table.oid].size,
-            "index_bytes_before": table.index_size,
-            "index_bytes_after": now[table.oid].index_size,
-        }
-        for table in before
-        if table.oid in now
-    ]
+def _measured(table: Table, before: Sizes, after: Sizes) -> Measured:
+    return Measured(
+        table=table.name,
+        bytes_before=before.own,
+        bytes_after=after.own,
+        index_bytes_before=before.indexes,
+        index_bytes_after=after.indexes,
+    )
 
 
 def save(session: Session, _lease: Lease, asked: Asked, result: DatabaseMaintained) -> None:

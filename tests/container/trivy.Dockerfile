@@ -1,0 +1,3 @@
+# Stands in for Trivy's image: the program alone.
+FROM scratch
+COPY trivy /usr/local/bin/trivy
