@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from backend.queue import leases
 from backend.queue.claiming import FAIR_LANES
@@ -13,9 +13,15 @@ from workers.partitions import Partitions
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
 
+Turn: TypeAlias = tuple[Lane, Lane]
+"""A key's place in the circle, and the lane that it is served from."""
+
 
 class Circle:
     """The lanes of one queue for one worker.
+
+    In a fair queue each key is served from its most pressing lane: keys take turns whatever their
+    priorities, and within one the most urgent row goes first.
 
     Those of a fair queue have to be asked for. Where there are so few that one claim can take from
     all of them, the answer serves for a second, or longer where to ask takes long (an old snapshot
@@ -28,7 +34,7 @@ class Circle:
         self._partitions = partitions
         self._open = partitions.open
         self._fixed = self._all()
-        self._known: list[Lane] = []
+        self._known: list[Turn] = []
         self._known_until = 0.0
         self._after: Lane | None = None
 
@@ -49,12 +55,11 @@ class Circle:
         began = time.monotonic()
         seen = ask(self._after)
         now = time.monotonic()
+        self._known = _turns(seen)
         if len(seen.lanes) < FAIR_LANES:
-            self._known = list(seen.lanes)
             self._known_until = now + max(KNOWN, SHARE * (now - began))
-            return Seen(self._turn(count), seen.at, whole=len(seen.lanes) <= count)
-        self._after = seen.lanes[count - 1]
-        return Seen(seen.lanes[:count], seen.at, whole=False)
+        lanes = self._turn(count)
+        return Seen(lanes, seen.at, whole=len(seen.lanes) <= len(lanes))
 
     def _all(self) -> Seen | None:
         """Every open lane of a queue that is not fair."""
@@ -64,7 +69,20 @@ class Circle:
 
     def _turn(self, count: int) -> list[Lane]:
         """The next ones of the circle that is known."""
-        lanes = self._known[:count]
-        self._known = self._known[count:] + lanes
-        self._after = lanes[-1] if lanes else None
-        return lanes
+        count = self._partitions.together([lane for _, lane in self._known[:count]])
+        turns = self._known[:count]
+        self._known = self._known[count:] + turns
+        self._after = turns[-1][0] if turns else None
+        return [lane for _, lane in turns]
+
+
+def _turns(seen: Seen) -> list[Turn]:
+    """One of each key, in the order of the circle."""
+    places: dict[Lane, Lane] = {}
+    served: dict[Lane, tuple[float, Lane]] = {}
+    for urgency, lane in zip(seen.urgencies, seen.lanes, strict=True):
+        _, *key = lane
+        places.setdefault(tuple(key), lane)
+        best = served.get(tuple(key), (urgency, lane))
+        served[tuple(key)] = max(best, (urgency, lane))
+    return [(place, served[key][1]) for key, place in places.items()]

@@ -162,8 +162,9 @@ class Producer(threading.Thread):
         began = time.monotonic()
         from_front = room > 0 and began >= self._front.due(seen.lanes)
         request = Request(
-            queue=self.queue, worker=self._worker, limit=room, ttl=self._ttl, token=uuid4(),
-            lanes=seen.lanes, marks=Marks() if from_front else self._marks,
+            queue=self.queue, worker=self._worker, limit=self._partitions.most(room, seen.lanes),
+            ttl=self._ttl, token=uuid4(), lanes=seen.lanes,
+            marks=Marks() if from_front else self._marks,
         )  # fmt: skip
         if ended or seen.lanes:
             result = self._turns.take(

@@ -195,12 +195,14 @@ def fixed_lanes(queue: Queue, partitions: Sequence[str] | None = None) -> list[L
 class Seen:
     """Lanes to claim from; ``at`` is when the database was asked for them, if it was just now.
 
-    They are not the ``whole`` circle where rows may be ready in others, too.
+    They are not the ``whole`` circle where rows may be ready in others, too. ``urgencies`` tells
+    how pressing each lane was then: its priority, raised with the wait of its oldest row.
     """
 
     lanes: Sequence[Lane]
     at: datetime | None = None
     whole: bool = True
+    urgencies: Sequence[float] = ()
 
 
 def next_lanes(
@@ -213,7 +215,8 @@ def next_lanes(
     """Of a fair queue: up to :data:`FAIR_LANES` lanes with a ready row, from ``after`` on, in turn.
 
     Whoever claims in turns through the circle, at most as many lanes at a time as rows, gives
-    every key its share, however many rows other keys have waiting.
+    every key its share, however many rows other keys have waiting. Which lane a key is served
+    from is up to them.
     """
     asked = circle_params(queue, partitions, after)
     return lanes_seen(queue, session.execute(sql.circle(queue), asked).all())
@@ -236,8 +239,9 @@ def circle_params(
 
 def lanes_seen(queue: Queue, rows: Sequence[Sequence[Any]]) -> Seen:
     """What :func:`backend.queue.sql.circle` answered."""
-    lanes = (row[1:] for row in rows if row[-1] is not None)
-    return Seen(_lanes(queue, lanes), rows[0][0])
+    there = [row for row in rows if row[-1] is not None]
+    lanes = _lanes(queue, (row[1:-1] for row in there))
+    return Seen(lanes, rows[0][0], urgencies=[float(row[-1]) for row in there])
 
 
 def _lanes(queue: Queue, found: Iterable[Sequence[Any]]) -> list[Lane]:

@@ -163,4 +163,3 @@ def _create(
         session.execute(_MAKE, {"begins": week.begins})
         created.append(week.partition)
     return tuple(created), tuple(blocked)
-

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 SETTINGS: Final = """
+[containers]
+default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
 [engine]
+runtime = "{runtime}"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-static_dir = "{folder}/libpod"
 tmp_dir = "{folder}/run/libpod"
 volume_path = "{folder}/volumes"
 [network]
@@ -27,6 +30,7 @@ driver = "overlay"
 graphroot = "{folder}/storage"
 runroot = "{folder}/run"
 """
+MOST: Final = 16384  # files and processes; podman takes neither above the kernel's pid_max
 COMPOSE_SINCE: Final = (1, 3)  # the first that waits for what depends_on names
 
 
@@ -46,7 +50,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
-        (self.folder / "containers.conf").write_text(SETTINGS.format(folder=self.folder))
+        (self.folder / "containers.conf").write_text(_settings(self.folder))
         (self.folder / "storage.conf").write_text(STORAGE.format(folder=self.folder))
 
     @property
@@ -86,14 +90,39 @@ class Engine:
             "--tag", tag, "--file", file, *pairs, context,
         )  # fmt: skip
 
+    def clear(self) -> None:
+        """Leave nothing that runs, nothing mounted and no network; the folder is its owner's."""
+        self.run("podman", "rm", "--all", "--force", "--time", "0")
+        self.run("podman", "network", "prune", "--force")
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for mount in reversed(mounts):
+            if Path(mount).is_relative_to(self.folder):
+                self.run("umount", mount)
+
     def inspected(self, image: str) -> dict[str, Any]:
-        """What podman or, without it, buildah knows of an image."""
+        """What podman knows of an image."""
         ((told),) = json.loads(self.run("podman", "image", "inspect", image))
         return dict(told)
 
     def size(self, image: str) -> float:
         """In 1,000,000 bytes, with its base."""
         return float(self.inspected(image)["Size"]) / 1e6
+
+
+def _settings(folder: Path) -> str:
+    """Podman's own limits are more than a root without CAP_SYS_RESOURCE may give away.
+
+    Runc goes before crun, which refuses control groups of both versions side by side.
+    """
+    runtime = next((name for name in ("runc", "crun") if shutil.which(name)), "")
+    hard = {
+        name: min(2**62 if limit == resource.RLIM_INFINITY else limit, MOST)
+        for name, limit in (
+            ("files", resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+            ("processes", resource.getrlimit(resource.RLIMIT_NPROC)[1]),
+        )
+    }
+    return SETTINGS.format(folder=folder, runtime=runtime, **hard)
 
 
 def wanted(*programs: str) -> None:
@@ -118,7 +147,9 @@ def podman_compose() -> str:
     program = shutil.which("podman-compose", path=f"{ours}:{os.environ['PATH']}")
     if program is None:
         raise Skipped("not installed here: podman-compose (pip install podman-compose)")
-    told = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [program, "version", "--short"], capture_output=True, text=True, check=False
+    )
     version = told.stdout.strip().splitlines()[-1:] or ["0"]
     if tuple(int(part) for part in version[0].split(".")[:2] if part.isdigit()) < COMPOSE_SINCE:
         raise Skipped(f"podman-compose {version[0]} does not wait for what a service depends on")

@@ -8,7 +8,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,25 +18,25 @@ HERE: Final = Path(__file__).parent
 SUITE: Final = "bookworm"
 PACKAGES: Final = "python3,python3-venv,ca-certificates"
 NOT_NEEDED: Final = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "dev")
-BASE: Final = "lockkeeper-check/base"
-POSTGRES: Final = "lockkeeper-check/postgres"
-TRIVY: Final = "lockkeeper-check/trivy"
+VARIABLES: Final = {
+    f"{name}_IMAGE": f"localhost/lockkeeper-check/{name.lower()}:latest"
+    for name in ("BASE", "TRIVY", "POSTGRES")
+}
+"""What .env is to say of them."""
 
 
-def images(engine: Engine, folder: Path) -> dict[str, str]:
-    """Build them; answers what .env is to say of them."""
-    built: Mapping[str, tuple[str, Callable[[Path], None]]] = {
-        "BASE_IMAGE": (BASE, _base), "TRIVY_IMAGE": (TRIVY, _trivy),
-        "POSTGRES_IMAGE": (POSTGRES, _postgres),
+def build(engine: Engine, folder: Path) -> None:
+    filled = {
+        "BASE_IMAGE": _base, "TRIVY_IMAGE": _trivy, "POSTGRES_IMAGE": _postgres,
     }  # fmt: skip
-    for tag, filled in built.values():
-        name = tag.rpartition("/")[2]
+    base = {"BASE_IMAGE": VARIABLES["BASE_IMAGE"]}
+    for variable, fill in filled.items():
+        name = variable.removesuffix("_IMAGE").lower()
         context = folder / name
         context.mkdir()
-        filled(context)
-        engine.build(tag, HERE / f"{name}.Dockerfile", context, {"BASE_IMAGE": BASE})
+        fill(context)
+        engine.build(VARIABLES[variable], HERE / f"{name}.Dockerfile", context, base)
         shutil.rmtree(context)
-    return {variable: f"localhost/{tag}:latest" for variable, (tag, _) in built.items()}
 
 
 def _base(context: Path) -> None:

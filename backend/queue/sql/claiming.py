@@ -243,8 +243,8 @@ def circle(queue: Queue) -> Select[Any]:
     """Of a fair queue: up to :count lanes with a ready row after :after_*, then from the start.
 
     Lanes go round in the order of (partition, priority, key), lanes of paused partitions left out.
-    Each row holds ``at``, the statement's ``now()``, and a lane; where there is no lane one row
-    with nulls.
+    Each row holds ``at``, the statement's ``now()``, a lane and how pressing that is; where there
+    is no lane one row with nulls.
     """
     after = tuple_(*(bindparam(f"after_{c.name}", type_=c.type) for c in _lane(queue)))
     onward, again = _walk(queue, "onward", after), _walk(queue, "again", None)
@@ -298,11 +298,23 @@ def _served(queue: Queue, walk: CTE) -> Select[Any]:
 
 
 def _open(queue: Queue, walk: CTE) -> Select[Any]:
-    """Lanes with a row that is ready now, and no pause."""
+    """Lanes with a row that is ready now, and no pause; and how pressing each is."""
     q = queue.rows.alias("q")
-    waiting = select(literal(1)).where(*in_lane(queue, q, walk), q.c.available_at <= func.now())
+    oldest = (
+        select(q.c.available_at)
+        .where(*in_lane(queue, q, walk), q.c.available_at <= func.now())
+        .order_by(q.c.available_at, q.c.id)
+        .limit(ONE)
+        .correlate(walk)
+        .lateral("oldest")
+    )
     partition = walk.c.partition if queue.partitions else None
-    return _served(queue, walk).where(exists(waiting), not_paused(queue, partition))
+    return (
+        _served(queue, walk)
+        .add_columns(pressing(walk, oldest).label("urgency"))
+        .select_from(walk.join(oldest, true()))
+        .where(not_paused(queue, partition))
+    )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from backend.database_roles import rights
 from backend.db import make_engine
+from backend.embedded import wheel_installations
+from backend.embedded.installation import host_installations
 from backend.migrations.run import upgrade
 from tests.command_line import Finished, environment, error_line, lockkeeper
 from tests.conftest import open_directory
@@ -19,12 +22,22 @@ from tests.role_server import role_server
 pytestmark = pytest.mark.slow
 
 PASSWORD = "of a part"
+ADVISORY = {
+    "id": "GHSA-test", "modified": "2026-01-01T00:00:00Z", "summary": "left is broken",
+    "database_specific": {"severity": "HIGH"},
+    "affected": [{
+        "package": {"ecosystem": "npm", "name": "left"},
+        "ranges": [{"type": "SEMVER", "events": [{"introduced": "0"}, {"fixed": "2.0.0"}]}],
+    }],
+}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A database at the newest schema, without roles yet."""
-    with open_directory() as folder, role_server(folder / "data") as url:
+@pytest.fixture(scope="module", params=[min, max], ids=["oldest", "newest"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database at the newest schema, without roles yet; on the servers at hand."""
+    at_hand = [*host_installations(), *wheel_installations()]
+    installation = request.param(at_hand, key=attrgetter("major"))
+    with open_directory() as folder, role_server(folder / "data", installation) as url:
         upgrade(url)
         yield url
 
@@ -194,3 +207,25 @@ def test_a_role_is_refused_what_is_not_its_own(part: str, parts: Mapping[str, En
     for statement in REFUSED[part]:
         with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
             run(parts[f"lockkeeper_{part}"], statement)
+
+
+@pytest.mark.parametrize(
+    ("part", "command"),
+    [
+        ("api", ("user", "add", "zoe")),
+        ("maintenance", ("audit", "checkpoint")),
+        ("maintenance", ("advisories", "import", "ADVISORY")),
+        ("maintenance", ("advisories", "status")),
+    ],
+)
+def test_commands_that_use_the_database_do_as_a_role(
+    part: str, command: tuple[str, ...], parts: Mapping[str, Engine], tmp_path: Path
+) -> None:
+    advisory = tmp_path / "GHSA-test.json"
+    advisory.write_text(json.dumps(ADVISORY))
+    url = parts[f"lockkeeper_{part}"].url.render_as_string(hide_password=False)
+    words = [str(advisory) if word == "ADVISORY" else word for word in command]
+
+    finished = lockkeeper(*words, env=environment(tmp_path, DATABASE_URL=url))
+
+    assert finished.returncode == 0, finished.stderr

@@ -1,13 +1,14 @@
 """An API and a worker of each kind, each logged in as its role, do all that there is to do."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
@@ -17,6 +18,9 @@ from backend.database_roles import rights
 from backend.database_roles.founding import found
 from backend.db import make_engine, make_sessions
 from backend.migrations.run import upgrade
+from backend.workloads.packages.publishing.tools import PublishingTools
+from backend.workloads.packages.registry.origin import Origin
+from backend.workloads.packages.tools import VettingTools
 from tests.callers import Caller
 from tests.conftest import open_directory
 from tests.integration.packages.courier import INTERNAL, add_webhook
@@ -27,7 +31,7 @@ from tests.registry_server import Answer, RegistryServer, dist
 from tests.role_server import role_server
 from tests.webhook_receiver import Receiver
 from workers import main
-from workers.daemon import Daemon, Policy
+from workers.daemon import Assignment, Daemon, Policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -76,13 +80,14 @@ def worker(house: House, url: str, role: str) -> Iterator[None]:
     settings = house.settings.model_copy(
         update={
             "worker_type": KINDS[role],
-            "database_url": type(house.settings.jwt_secret)(login.render_as_string(False)),
+            "database_url": SecretStr(login.render_as_string(hide_password=False)),
         }
     )
     with engine_of(url, role) as engine, engine_of(url, role) as listening:
+        assignments = main.served(settings)
         policy = Policy(interval=timedelta(seconds=1), ttl=timedelta(seconds=10), children=1)
         running = Daemon(
-            engine, listening, main.served(settings), policy, name=role,
+            engine, listening, assignments, policy, name=role,
             duties=main.duties(settings),
         )  # fmt: skip
         running.start()
@@ -90,6 +95,18 @@ def worker(house: House, url: str, role: str) -> Iterator[None]:
             yield
         finally:
             running.drain()
+            for origin in origins(assignments):
+                origin.close()
+
+
+def origins(assignments: Sequence[Assignment]) -> Iterator[Origin]:
+    """What holds connections to registries."""
+    for assignment in assignments:
+        match assignment.pipeline.tools:
+            case VettingTools(origin=origin):
+                yield origin
+            case PublishingTools(target=target, source=source):
+                yield from (target.origin, source)
 
 
 @pytest.fixture

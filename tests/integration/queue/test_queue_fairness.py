@@ -112,10 +112,19 @@ def test_a_suspect_of_another_partition_is_not_taken(rows: Rows, sessions: Sessi
         assert leases.claim_suspect(session, ERRAND, worker="w", partitions=["beta"]) is not None
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10])
 def test_within_one_key_the_most_urgent_row_is_claimed_first(
-    rows: Rows, sessions: Sessions
+    rows: Rows, sessions: Sessions, limit: int
 ) -> None:
-    rows.add(ERRAND, 30, fairness_key="A")
-    urgent = rows.one(ERRAND, fairness_key="A", priority=10)
+    """Ten minutes of waiting are worth one step; another key has its turns all the same."""
+    urgent = rows.add(ERRAND, 8, fairness_key="A", priority=10)
+    aged = rows.add(ERRAND, 2, fairness_key="A", priority=1, available_at=ago("95 minutes"))
+    plain = rows.add(ERRAND, 8, fairness_key="A")
+    other = rows.add(ERRAND, 3, fairness_key="B", priority=1)
+    turns, taken = Turns(sessions), list[int]()
+    for _ in range(30):  # some find their lanes empty, and ask for others then
+        taken += [lease.id for lease in turns.claim(limit)]
 
-    assert urgent in [lease.id for lease in Turns(sessions).claim(limit=2)]
+    mine = [row_id for row_id in taken if row_id not in other]
+    assert [sorted(part) for part in (mine[:2], mine[2:10], mine[10:])] == [aged, urgent, plain]
+    assert set(other) <= set(taken[:10])

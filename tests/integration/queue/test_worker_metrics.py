@@ -385,6 +385,7 @@ def test_children_are_counted_by_what_became_of_them() -> None:
     run(256 * mebibyte)
     run(256 * mebibyte)  # in the same one
     run(128 * mebibyte)
+    run(192 * mebibyte)  # one too many to be kept
     run(128 * mebibyte, fresh=True)
     children.close()
 
@@ -392,4 +393,4 @@ def test_children_are_counted_by_what_became_of_them() -> None:
         event: metrics.registry.get_sample_value("lockkeeper_children_total", {"event": event})
         for event in ("started", "replaced", "recycled", "closed", "killed")
     }
-    assert counted == {"started": 3, "replaced": 1, "recycled": 1, "closed": 1, "killed": None}
+    assert counted == {"started": 4, "replaced": 1, "recycled": 1, "closed": 2, "killed": None}

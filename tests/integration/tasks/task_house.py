@@ -108,6 +108,15 @@ class TaskHouse:
     def people(self) -> People:
         return People(self.app, self.client, self.sessions)
 
+    @cached_property
+    def _executor(self) -> Executor:
+        """One for all rows: each keeps connections out of the pool."""
+        (pipeline,) = pipelines(self.settings)
+        return Executor(
+            pipeline, transactions=self._transactions, held=self._held,
+            children=self._children, metrics=Metrics([], version="0"),
+        )  # fmt: skip
+
     def close(self) -> None:
         self.app.extensions["lockkeeper"].ready.__self__.close()
         self._own_children.close()
@@ -141,12 +150,7 @@ class TaskHouse:
         return claimed
 
     def finish(self, lease: Lease) -> None:
-        (pipeline,) = pipelines(self.settings)
-        executor = Executor(
-            pipeline, transactions=self._transactions, held=self._held,
-            children=self._children, metrics=Metrics([], version="0"),
-        )  # fmt: skip
-        if (ended := executor.run(lease)) is not None:
+        if (ended := self._executor.run(lease)) is not None:
             self._transactions.once(lambda s: leases.settle(s, TASKS_QUEUE, [ended.settlement]))
             self._held.drop(lease)
 

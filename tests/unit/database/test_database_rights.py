@@ -7,7 +7,7 @@ import pytest
 from backend.database_roles import rights
 from backend.database_roles.granting import parsed
 from backend.database_roles.rights import API, MAINTENANCE, PUBLISHER, READER, WORKERS
-from backend.db import Base
+from backend.db import Base, table_of
 from backend.migrations import run
 
 WRITES = {"INSERT", "UPDATE", "DELETE"}
@@ -19,12 +19,9 @@ BESIDE_THE_MODELS = {"alembic_version", "attempts_default"}
 def declared() -> dict[str, set[str]]:
     """Columns by table, as the models of this release declare them."""
     run.target_metadata()
-    tables = [
-        mapper.local_table
-        for mapper in Base.registry.mappers
-        if mapper.class_.__module__.startswith("backend.")
-    ]
-    return {str(table.name): {column.name for column in table.columns} for table in tables}
+    models = [mapper.class_ for mapper in Base.registry.mappers]
+    tables = [table_of(m) for m in models if m.__module__.startswith("backend.")]
+    return {table.name: {column.name for column in table.columns} for table in tables}
 
 
 def on(role: str, table: str) -> set[tuple[str, str]]:

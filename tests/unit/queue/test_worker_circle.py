@@ -22,7 +22,7 @@ class Clock:
     def ask(self, _after: Lane | None) -> Seen:
         self.asked.append(self.now)
         self.now += 0.5
-        return Seen([(5, "alpha", "key")])
+        return Seen([(5, "alpha", "key")], urgencies=[5.0])
 
 
 def test_to_ask_for_lanes_takes_a_twentieth_of_the_time_at_most(
@@ -38,3 +38,19 @@ def test_to_ask_for_lanes_takes_a_twentieth_of_the_time_at_most(
         clock.now += 0.01
 
     assert len(clock.asked) <= 1 + 100 / (0.5 * 20)
+
+
+def test_rows_of_a_partition_that_is_nearly_full_are_claimed_apart_from_others() -> None:
+    """So that its limit is nobody else's, and each key has its turn all the same."""
+    partitions = Partitions(ERRAND, None, {"beta": 1})
+    lanes = Circle(ERRAND, partitions)
+    there = [(5, "alpha", "a"), (5, "alpha", "b"), (5, "beta", "c"), (5, "beta", "d")]
+
+    def claim() -> tuple[int, list[Lane]]:
+        room = partitions.room(8, [])
+        seen = lanes.next(room, lambda _after: Seen(there, urgencies=[5.0] * len(there)))
+        return partitions.most(room, seen.lanes), list(seen.lanes)
+
+    assert [claim() for _ in range(4)] == [
+        (8, there[:2]), (1, there[2:3]), (1, there[3:]), (8, there[:2]),
+    ]  # fmt: skip

@@ -272,7 +272,8 @@ def test_half_an_answer_whose_end_never_comes_is_no_answer_in_time() -> None:
         with connection:
             connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + completion(TEAL)[:-1])
-            connection.recv(1)  # ends when it hangs up
+            while connection.recv(65536):  # ends when it hangs up
+                pass
 
     with create_server(("127.0.0.1", 0)) as listener:
         speaker = Thread(target=speak)
@@ -282,6 +283,9 @@ def test_half_an_answer_whose_end_never_comes_is_no_answer_in_time() -> None:
         with pytest.raises(Transient, match=r"did not answer within 0\.2 s"):
             short.ask("You know colours.", "A cool one?", Colour)
         speaker.join()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it was not asked once more
+            listener.accept()
 
 
 @pytest.mark.parametrize(

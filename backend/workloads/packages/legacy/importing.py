@@ -103,7 +103,7 @@ def _take_over(connection: Connection, staging: Staging) -> dict[str, int]:
         return [connection.exec_driver_sql(statement).rowcount for statement in statements][-1]
 
     def numbered(stage: str, table: str) -> None:
-        for statement in (sql.STEP_ASIDE, sql.KEEP, sql.NUMBER):
+        for statement in (sql.STEP_ASIDE, sql.KEEP, sql.NUMBER, sql.NUMBERED):
             run(statement.format(stage=stage, table=table, largest=sql.LARGEST))
 
     run(sql.USERS_KNOWN)
@@ -118,12 +118,12 @@ def _take_over(connection: Connection, staging: Staging) -> dict[str, int]:
     numbered("l_package", "packages")
     run(sql.PACKAGES, sql.OF_OUR_PACKAGES, sql.ARTIFACTS_KNOWN)
     numbered("l_artifact", "artifacts")
-    run(sql.ARTIFACTS, sql.LINKS_KNOWN, sql.LINKS, sql.STATUSES_KNOWN)
+    run(sql.ARTIFACTS, sql.LINKS_KNOWN, sql.LINKS, sql.ANALYSE, sql.STATUSES_KNOWN)
     numbered("l_status", "package_status")
     refused = run(sql.DECISIONS_KNOWN, sql.DECISIONS_REFUSED)
     staging.left_out["decisions", "by nobody who may decide here"] = refused
     decided = run(sql.DECISIONS)
-    unapproved = run(sql.UNAPPROVED)
+    unapproved = run(sql.ANALYSE_DECISIONS, sql.UNAPPROVED)
     never_begun = run(sql.STATUSES, sql.ENQUEUED)
     run(sql.SCANS_KNOWN, sql.SCANS, sql.ENTRIES_KNOWN)
     numbered("l_entry", "audit_log")

@@ -55,6 +55,9 @@ WHERE new_id IS NULL AND id <= {largest}
 NUMBER: Final = """
 UPDATE {stage} SET new_id = nextval(pg_get_serial_sequence('{table}', 'id')) WHERE new_id IS NULL
 """
+NUMBERED: Final = "ANALYZE {stage}"
+"""Else the planner knows of no number here."""
+
 LARGEST: Final = LARGEST_ID
 
 USERS_KNOWN: Final = """
@@ -162,6 +165,10 @@ WHERE NOT l_link.known ORDER BY r.new_id, a.package
 ON CONFLICT DO NOTHING
 """
 
+# Triggers ask these of each row, with plans that were made for empty tables.
+ANALYSE: Final = "ANALYZE users, requests, packages, artifacts, request_packages, package_status"
+ANALYSE_DECISIONS: Final = "ANALYZE decisions"
+
 # The bytes had a row of their own before, whatever became of it since: nothing of it is touched.
 STATUSES_KNOWN: Final = """
 UPDATE l_status SET new_id = t.id, known = true
@@ -181,9 +188,9 @@ JOIN l_user u ON u.id = d.decided_by
 WHERE NOT d.known ORDER BY d.id
 """
 DECISIONS_REFUSED: Final = """
-DELETE FROM l_decision d WHERE NOT d.known AND NOT EXISTS (
-  SELECT FROM l_user u JOIN l_status s ON s.artifact = d.artifact
-  WHERE u.id = d.decided_by AND decides(u.new_id))
+DELETE FROM l_decision WHERE NOT known AND NOT coalesce(
+  decided_by IN (SELECT id FROM l_user WHERE decides(new_id))
+  AND artifact IN (SELECT artifact FROM l_status), false)
 """
 # The same question as the trigger's. An approval that nobody here may have given is no approval.
 UNAPPROVED: Final = """
