@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What ``scripts/check-setup`` looks at: one line for each check, and exit code 1 where one fails.
 
 Needs Python alone; what wants more is skipped, and says so.
@@ -179,7 +180,10 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="vet the example, too")
     asked = parser.parse_args()
     checks = [structure, syntax, powershell, compose, dependencies, docs]
-    return int(not all([passed(check) for check in [*checks, *[smoke] * asked.smoke]]))
+    if asked.smoke:
+        checks.append(smoke)
+    results = [passed(check) for check in checks]
+    return int(not all(results))
 
 
 if __name__ == "__main__":

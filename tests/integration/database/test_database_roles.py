@@ -139,7 +139,7 @@ def test_what_a_migration_makes_is_the_owners_and_granted_at_once(
     run(owner, "DROP FUNCTION attempts_make_week")
     run(owner, "DROP FUNCTION attempts_drop_week")
     run(owner, "DROP FUNCTION decide_by_policy")
-    run(owner, "UPDATE alembic_version SET version_num = '0017'")
+    run(owner, "UPDATE alembic_version SET version_num = '0016'")
 
     assert lockkeeper("roles", "check", env=env).returncode == 1
     upgrade(url)

@@ -1,6 +1,6 @@
 """What roles that own nothing are to do as the owner would, as functions: this much, and no more.
 
-Revision 0018, after 0017.
+Revision 0017, after 0016.
 
 Weeks of history are made and dropped; what the policy in force approves is decided.
 """
@@ -8,8 +8,8 @@ Weeks of history are made and dropped; what the policy in force approves is deci
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0018"
-down_revision = "0017"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

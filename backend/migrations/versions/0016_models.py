@@ -1,14 +1,14 @@
 """Text models and their training samples.
 
-Revision 0017, after 0016.
+Revision 0016, after 0015.
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0017"
-down_revision = "0016"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
