@@ -1,4 +1,4 @@
-"""Users and their tokens: ``user add``, ``token``."""
+"""Users and their tokens: ``user add``, ``user password``, ``token``."""
 
 import json
 import os
@@ -17,7 +17,7 @@ url_option = click.option(
 
 @click.group()
 def user() -> None:
-    """Add users."""
+    """Add users, and give them passwords."""
 
 
 @user.command()
@@ -50,6 +50,33 @@ def add(name: str, role: str, password_stdin: bool, as_json: bool) -> None:
         click.echo(json.dumps({"username": name, "role": role, **shown}))
     else:
         click.echo(f"added {name} as {role}" + ("" if given else f"; password: {password}"))
+
+
+@user.command()
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password: one line of input.")
+@click.option("--json", "as_json", is_flag=True, help="Print {username, password}.")
+def password(name: str, password_stdin: bool, as_json: bool) -> None:
+    """Give user NAME of the database in DATABASE_URL another password; ends their sign-ins.
+
+    Without --password-stdin it is random and printed, once.
+    """
+    from backend.db import make_engine, make_sessions
+    from backend.identity import passwords, service
+    from backend.settings import Settings
+
+    given = _line_of_input() if password_stdin else None
+    chosen = given or secrets.token_urlsafe(18)
+    with database_errors():
+        engine = make_engine(Settings.load().require_database_url(), pool_size=1)
+        password_hash = passwords.hashed(chosen)
+        with make_sessions(engine).begin() as session:
+            service.set_password(session, "command line", name, password_hash)
+        engine.dispose()
+    if as_json:
+        click.echo(json.dumps({"username": name, **({} if given else {"password": chosen})}))
+    else:
+        click.echo(f"{name} has another password" + ("" if given else f": {chosen}"))
 
 
 @click.command()

@@ -244,6 +244,23 @@ def revoke_login(session: Session, login: UUID) -> None:
     )
 
 
+def set_password(session: Session, actor: str, username: str, password_hash: str) -> None:
+    """Give an active user another password, as an operator; ends every sign-in. API keys stay.
+
+    Raises:
+        NotFound: no active user of that name.
+    """
+    user = user_named(session, username)
+    if user is None:
+        raise NotFound(f"There is no active user {username}.")
+    session.refresh(user, with_for_update={"key_share": True})
+    user.password_hash = password_hash
+    user.tokens_valid_after = func.clock_timestamp()
+    _revoke_logins(session, user.id)
+    session.flush()
+    audit.record(session, actor, "user.password_set", f"user:{user.id}")
+
+
 def _revoke_logins(session: Session, user_id: int) -> None:
     session.execute(
         update(Login)

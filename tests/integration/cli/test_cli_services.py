@@ -129,3 +129,20 @@ def test_a_name_that_is_taken_is_refused(database_url: str, tmp_path: Path) -> N
 
     assert finished.returncode == 1
     assert error_line(finished) == "The username DORA is taken."
+
+
+def test_an_operator_gives_somebody_another_password(
+    database_url: str, sessions: Sessions, tmp_path: Path
+) -> None:
+    add(database_url, tmp_path, "dora")
+    env = environment(tmp_path, DATABASE_URL=database_url)
+
+    told = json.loads(lockkeeper("user", "password", "dora", "--json", env=env).stdout)
+    nobody = lockkeeper("user", "password", "nemo", env=env)
+
+    with sessions() as session:
+        user = service.user_named(session, "dora")
+        assert user is not None
+        assert passwords.matches(user.password_hash, told["password"])
+    assert nobody.returncode == 1
+    assert error_line(nobody) == "There is no active user nemo."

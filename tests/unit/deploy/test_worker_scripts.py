@@ -4,9 +4,14 @@ No PowerShell is run: its twin is, by ``tests/integration/test_worker_script.py`
 """
 
 import ast
+import importlib.util
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
 
+import pytest
 import tree_sitter_powershell
 from tree_sitter import Language, Node, Parser
 
@@ -141,3 +146,42 @@ def test_both_take_the_same_options() -> None:
 
     assert declared == PARAMETERS
     assert {name.lower() for name in declared} == options
+
+
+def loaded() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lockkeeper_test_worker", PYTHON)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("fails", ["", "up", "exec"])
+def test_a_composed_stack_is_taken_away_whatever_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    script, log = loaded(), tmp_path / "log"
+    program = tmp_path / "docker"
+    program.write_text(
+        f'#!/bin/sh\nshift 5\necho "$@" >>{log}\n[ "$1" != "{fails}" ] || exit 9\n'
+        '[ "$1" != exec ] || echo \'{"username": "test-worker", "password": "made"}\'\n'
+    )
+    program.chmod(0o755)
+    init = tmp_path / "scripts" / "init-env"
+    init.parent.mkdir()
+    init.write_text("")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(script, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(script.Stack, "answers", lambda stack: stack.url == script.LOCAL)
+
+    with ExitStack() as running:
+        if fails:
+            running.enter_context(pytest.raises(script.Failure, match="ended with 9"))
+        stack = running.enter_context(script.start_compose(5))
+        assert (stack.username, stack.password) == ("test-worker", "made")
+
+    asked = ["up -d", "exec -T api lockkeeper user add test-worker --json", "down --volumes"]
+    if fails == "up":
+        del asked[1]
+    assert log.read_text().splitlines() == asked
