@@ -145,7 +145,7 @@ def test_a_row_is_cancelled_once(run: Run, rows: dict[str, int]) -> None:
 
 
 def test_what_is_refused_is_one_line(run: Run) -> None:
-    there = "there are: packages, package_publisher, splunk, events, deliveries."
+    there = "there are: packages, package_publisher, splunk, tasks, events, deliveries."
     assert error_line(run("pause", "nonsense")) == f'There is no queue "nonsense"; {there}'
     assert error_line(run("pause", "b?c#d")) == f'There is no queue "b?c#d"; {there}'
     dots = run("pause", "..")
