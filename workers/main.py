@@ -14,7 +14,7 @@ from types import FrameType
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend import logs
+from backend import collector, logs
 from backend.audit.signing import signer
 from backend.db import make_engine
 from backend.migrations.run import current, head
@@ -163,6 +163,7 @@ def _say_confinement() -> None:
 
 
 def _serve(daemon: Daemon, signals: Signals) -> int:
+    collector.settle()
     daemon.start()
     _say_confinement()
     sweep_leftovers()

@@ -15,7 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.server.common import AbstractServer
 
-from backend import logs
+from backend import collector, logs
 from backend.db import make_engine
 from backend.settings import PortTaken, Settings, SettingsError, of_a_broker
 from backend.web.assembly import assemble
@@ -40,7 +40,9 @@ def application() -> Flask:
         application_name="lockkeeper-api",
     )
     _end_with_parent()
-    return assemble(settings, engine)
+    app = assemble(settings, engine)
+    collector.settle()
+    return app
 
 
 def free_port(host: str, port: int) -> int:

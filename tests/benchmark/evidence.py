@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, Final
 from uuid import UUID
 
+from backend import collector
 from backend.workloads.packages.evidence.bundle import bundle
 from backend.workloads.packages.evidence.collected import collected
 from backend.workloads.packages.evidence.cyclonedx import cyclonedx
@@ -50,6 +51,7 @@ def taken(work: Callable[[], Any]) -> Taken:
 
 def measured(components: int) -> dict[str, Taken]:
     """By part; ``bundle`` is all of it."""
+    collector.settle()  # as the API's server does
     rows = answer(lock(components, tag="evidence"), licences=LICENCES)
     evidence = collected(7, rows)
     parts = inventory(evidence)

@@ -58,6 +58,7 @@ def test_a_worker_that_wakes_up_past_its_lease_writes_nothing_and_works_on(stage
     assert stage.outcomes(row_id for _, row_id, _ in lost)["stalled"] == len(lost)
 
 
+@pytest.mark.slow
 def test_a_worker_frozen_between_fence_and_commit_pins_its_row_for_one_lease_time_at_most(
     stage: Stage,
 ) -> None:

@@ -8,6 +8,7 @@ from tests.chaos.workload import LEDGER
 from tests.chaos.zombies import run
 
 
+@pytest.mark.slow
 def test_none_of_thousands_of_stale_writes_lands(stage: Stage) -> None:
     report = run(stage.server.url, 8000, seed=1)
 

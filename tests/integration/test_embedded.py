@@ -301,6 +301,7 @@ def test_a_second_owner_is_told_which_process_owns_which_directory(data_dir: Pat
         assert query(url, "SELECT 1") == [(1,)], "the first one is not disturbed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process_id", ["999999999", "another program's"])
 def test_a_stale_pid_file_is_no_obstacle(data_dir: Path, process_id: str) -> None:
     user = data_dir.stat().st_uid
@@ -313,6 +314,7 @@ def test_a_stale_pid_file_is_no_obstacle(data_dir: Path, process_id: str) -> Non
             assert server.running
 
 
+@pytest.mark.slow
 @on_linux
 def test_a_server_that_somebody_started_by_hand_is_left_alone(data_dir: Path) -> None:
     found = data_dir.stat()
@@ -336,6 +338,7 @@ def test_a_server_that_somebody_started_by_hand_is_left_alone(data_dir: Path) ->
         by_hand.send_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_port_that_was_taken_meanwhile_is_replaced(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +352,7 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(
     assert next(offered, None) is None
 
 
+@pytest.mark.slow
 def test_a_port_that_was_asked_for_and_is_taken_is_named(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -362,6 +366,7 @@ def test_a_port_that_was_asked_for_is_used(data_dir: Path) -> None:
         assert urlsplit(server.url).port == port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["with spaces, a comma and a \"quote'", "deep" * 30])
 def test_any_path_will_do(made: Path, home: Path, name: str) -> None:
     place = home / name
@@ -376,6 +381,7 @@ def test_any_path_will_do(made: Path, home: Path, name: str) -> None:
     assert not sockets.exists()
 
 
+@pytest.mark.slow
 def test_a_start_that_was_killed_half_way_is_begun_anew(home: Path) -> None:
     draft = home / "data.new"
     draft.mkdir()
@@ -388,6 +394,7 @@ def test_a_start_that_was_killed_half_way_is_begun_anew(home: Path) -> None:
     assert not draft.exists()
 
 
+@pytest.mark.slow
 def test_data_of_another_major_version_are_served_by_the_binaries_of_that_version(
     home: Path,
 ) -> None:
@@ -402,6 +409,7 @@ def test_data_of_another_major_version_are_served_by_the_binaries_of_that_versio
     assert shown.startswith(f"{older[0].major}.")
 
 
+@pytest.mark.slow
 def test_data_of_a_version_that_is_not_at_hand_are_refused(data_dir: Path) -> None:
     (data_dir / "PG_VERSION").write_text("14\n")
 
@@ -446,6 +454,7 @@ def _version_garbled(data_dir: Path) -> None:
     (data_dir / "PG_VERSION").write_text("eighteen\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "explanation"),
     [
@@ -472,6 +481,7 @@ def test_what_is_wrong_with_a_directory_is_said_in_one_line(
     assert not server.running
 
 
+@pytest.mark.slow
 def test_after_the_cause_is_removed_the_same_object_starts(data_dir: Path) -> None:
     server = embedded(data_dir)
     _open_to_others(data_dir)
@@ -514,6 +524,7 @@ def system_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home / "var" / "lib" / "lockkeeper"
 
 
+@pytest.mark.slow
 @as_root
 def test_data_below_a_closed_home_are_kept_where_the_server_can_go(
     home: Path, system_home: Path
@@ -530,6 +541,7 @@ def test_data_below_a_closed_home_are_kept_where_the_server_can_go(
         assert query(server.url, "SELECT answer FROM kept") == [(42,)]
 
 
+@pytest.mark.slow
 @as_root
 def test_binaries_below_a_closed_home_are_copied_once_and_their_parents_stay_closed(
     home: Path, system_home: Path, data_dir: Path
@@ -554,6 +566,7 @@ def test_binaries_below_a_closed_home_are_copied_once_and_their_parents_stay_clo
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 @as_root
 def test_data_of_an_ordinary_user_are_served_as_that_user(home: Path, data_dir: Path) -> None:
     other = pwd.getpwnam("daemon")

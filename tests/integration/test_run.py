@@ -160,6 +160,7 @@ def test_no_secret_is_in_the_logs_or_on_standard_error(first: Finished, place: P
     assert [secret for secret in secrets if secret in said] == []
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_data_and_accounts(first: Finished, place: Place) -> None:
     accounts = (place.data / "credentials.json").read_bytes()
     asked = len(place.registry.requests)
@@ -186,6 +187,7 @@ def test_a_package_that_fails_in_processing_makes_the_exit_code_one(place: Place
     assert finished.stderr.splitlines()[-1] == "lockkeeper: 1 package failed in processing"
 
 
+@pytest.mark.slow
 def test_what_is_no_lock_file_is_refused_in_the_servers_words(place: Place) -> None:
     lock = place.directory / "nonsense.json"
     lock.write_text('{"lockfileVersion": 3, "lockfileVersion": 2}')
@@ -291,6 +293,7 @@ def test_two_that_start_at_once_in_two_folders_do_not_take_each_others_port(
     assert [json.loads(said)["counts"] for said in told] == [result_of(first)["counts"]] * 2
 
 
+@pytest.mark.slow
 def test_a_setting_that_a_part_refuses_is_wrong_usage_and_shown_with_its_reason(
     place: Place,
 ) -> None:
@@ -306,6 +309,7 @@ def test_a_setting_that_a_part_refuses_is_wrong_usage_and_shown_with_its_reason(
     assert finished.stderr.splitlines()[-1].startswith("lockkeeper: the worker ended with code 2")
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -2,6 +2,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_plain_http_where_tls_was_expected_is_transient(authority: Authority) ->
     with RegistryServer() as server:
         base = f"https://127.0.0.1:{server.port}"
         with (
-            Origin(base, ca_file=authority.ca_file) as origin,
+            Origin(base, ca_file=authority.ca_file, timeout=timedelta(seconds=2)) as origin,
             pytest.raises(RegistryTransient),
         ):
             get(origin)

@@ -158,6 +158,7 @@ def narrow(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_steps_that_wait_for_a_lock_of_another_take_no_connection_from_the_heartbeat(
     rows: Rows, engine: Engine, narrow: Engine
 ) -> None:
@@ -180,6 +181,7 @@ def test_steps_that_wait_for_a_lock_of_another_take_no_connection_from_the_heart
     assert {tuple(rows.outcomes(row_id)) for row_id in added} == {("done",)}
 
 
+@pytest.mark.slow
 def test_a_queue_that_has_drained_takes_no_child_from_another_that_has_not(
     rows: Rows, engine: Engine
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_process_whose_row_is_gone_meanwhile_ends_at_once(rows: Rows, command:
     assert rows.history() == []
 
 
+@pytest.mark.slow
 def test_a_suspect_that_hangs_keeps_no_other_waiting_once_its_row_is_taken_from_it(
     rows: Rows, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_suspect_that_hangs_keeps_no_other_waiting_once_its_row_is_taken_from_
     assert rows.outcomes(hung) == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_a_drain_ends_a_process_that_does_not_listen_and_blames_nobody(
     rows: Rows, start: Start
 ) -> None:
@@ -223,6 +225,7 @@ CREATE TRIGGER refuse BEFORE UPDATE ON probe FOR EACH ROW EXECUTE FUNCTION refus
 """
 
 
+@pytest.mark.slow
 def test_a_settlement_that_the_database_refuses_for_its_own_reasons_convicts_nobody(
     rows: Rows, engine: Engine, start: Start
 ) -> None:

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from backend.db import Sessions, make_engine, make_sessions
 from backend.database_roles.rights import ROLES
+from backend.db import Sessions, make_engine, make_sessions
 from backend.queue import control, fleet
 from backend.web import metrics
 from backend.web.app import create_app

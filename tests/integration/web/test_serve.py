@@ -58,7 +58,7 @@ def get(process: subprocess.Popen[str], url: str) -> dict[str, object]:
     pytest.fail(f"the server ended with {process.returncode}")
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_the_server_answers_and_ends_cleanly_on_sigterm(engine: Engine, processes: str) -> None:
     port = free_port("127.0.0.1", 0)
     with serving(port, engine, API_PROCESSES=processes) as process:
