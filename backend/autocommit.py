@@ -129,7 +129,10 @@ class Autocommit:
         except BaseException as error:
             link.pooled.invalidate()  # in whatever state it is, nobody else gets it
             link.pooled.close()
-            if plain or getattr(error, "pgcode", None) not in NOT_PREPARED:
+            code = getattr(error, "pgcode", None)
+            if code == driver.WRITES_REFUSED:  # the others may lead to the same standby
+                self._engine.dispose()
+            if plain or code not in NOT_PREPARED:
                 raise
         self._plain = True  # nothing was done yet
         return self._rows(statements, params, plain=True)

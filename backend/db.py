@@ -19,11 +19,12 @@ from sqlalchemy import (
     event,
     func,
 )
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeEngine
 
-from backend import driver
+from backend import database_url, driver
 
 Sessions = sessionmaker[Session]
 
@@ -44,6 +45,7 @@ KEEPALIVES = {
     "tcp_user_timeout": 10_000,  # milliseconds
     "connect_timeout": 5,  # seconds
 }
+SEVERAL_SERVERS = {"connect_timeout": 3}  # each: a dead one that is named first costs so much
 
 SINGLE = "single"
 
@@ -67,10 +69,17 @@ def unnest(name: str, /, **columns: TypeEngine[Any]) -> TableValuedAlias:
     return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()
 
 
+def network_limits(url: str) -> dict[str, int]:
+    """What libpq is told beside ``url`` (see ``settings.psycopg2_url``), which overrules it."""
+    parsed = make_url(url)
+    limits = KEEPALIVES | (SEVERAL_SERVERS if database_url.several(parsed) else {})
+    return {name: value for name, value in limits.items() if name not in parsed.query}
+
+
 def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockkeeper") -> Engine:
     """An engine for ``url`` (driver named, see ``settings.psycopg2_url``); connects lazily."""
     connect_args: dict[str, Any] = {
-        **KEEPALIVES,
+        **network_limits(url),
         "application_name": application_name,
         "connection_factory": driver.Connection,
     }
@@ -93,6 +102,12 @@ def make_engine(url: str, *, pool_size: int = 10, application_name: str = "lockk
                 engine.dialect.do_ping(connection)
             except psycopg2.Error as error:
                 raise InvalidatePoolError from error
+
+    @event.listens_for(engine, "handle_error")
+    def _leave_a_standby(context: ExceptionContext) -> None:
+        """Its other connections may lead there too: the next ones may find who writes."""
+        if getattr(context.original_exception, "pgcode", None) == driver.WRITES_REFUSED:
+            context.is_disconnect = True
 
     return engine
 

@@ -23,6 +23,8 @@ BEGIN: Final = {
     extensions.ISOLATION_LEVEL_SERIALIZABLE: "BEGIN ISOLATION LEVEL SERIALIZABLE; ",
     extensions.ISOLATION_LEVEL_READ_UNCOMMITTED: "BEGIN ISOLATION LEVEL READ UNCOMMITTED; ",
 }
+WRITES_REFUSED: Final = "25006"
+"""SQLSTATE: the connection leads to a standby, or the server is set to take no writes."""
 TRUSTED: Final = 15.0  # seconds since its last use: keepalives have found a dead peer out by then
 
 

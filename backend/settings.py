@@ -15,8 +15,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -57,6 +55,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
     listen_database_url: SecretStr | None = Field(None, alias="LISTEN_DATABASE_URL")
     database_pool_size: int = Field(10, alias="DATABASE_POOL_SIZE", ge=1, le=100)
+    database_logins: SecretStr | None = Field(None, alias="DATABASE_LOGINS")
 
     # API
     jwt_secret: SecretStr | None = Field(None, alias="JWT_SECRET")
@@ -269,17 +268,19 @@ def _shown(error: "ErrorDetails") -> str:
 
 
 def psycopg2_url(url: str) -> str:
-    """Name the driver: a bare ``postgresql://`` means psycopg 3 to SQLAlchemy 2.1.
+    """``url`` in the form that engine and libpq both read, with the driver named.
 
     Raises:
         SettingsError: it is not a PostgreSQL URL.
     """
+    # Here: a container's health check, which starts anew every few seconds, needs none of it.
+    from sqlalchemy.exc import ArgumentError
+
+    from backend import database_url
+
     try:
-        parsed = make_url(url)
-    except ArgumentError:
+        return database_url.parsed(url).render_as_string(hide_password=False)
+    except (ValueError, ArgumentError):
         raise SettingsError(
-            "DATABASE_URL is not a URL: give postgresql://user:password@host/name"
+            "DATABASE_URL is not a PostgreSQL URL: give postgresql://user:password@host/name"
         ) from None
-    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise SettingsError("DATABASE_URL must be a postgresql:// URL")
-    return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)

@@ -21,9 +21,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NEEDED = (
     ".dockerignore", ".env.example", "Dockerfile.api", "Dockerfile.worker", "LICENSE", "README.md",
     "backend/cli", "backend/migrations/versions", "backend/queue", "backend/web",
-    "backend/workloads", "deploy/k8s", "docker-compose.base.yml", "docker-compose.dev.yml", "docs",
-    "examples/package-lock.json", "pyproject.toml", "requirements-dev.lock", "requirements.lock",
-    "scripts/bootstrap", "scripts/init-env", "scripts/run", "scripts/test",
+    "backend/workloads", "deploy/k8s", "deploy/prometheus", "deploy/systemd",
+    "docker-compose.base.yml", "docker-compose.dev.yml", "docs", "examples/package-lock.json",
+    "pyproject.toml", "requirements-api.lock", "requirements-dev.lock", "requirements-worker.lock",
+    "requirements.lock", "scripts/bootstrap", "scripts/init-env", "scripts/run", "scripts/test",
     "scripts/test-worker.ps1", "scripts/test_worker.py", "tests", "workers",
 )  # fmt: skip
 SOURCES = ("backend", "workers", "tests", "scripts", "deploy")
@@ -45,8 +46,12 @@ def structure() -> Problems:
         if not (REPOSITORY / path).exists():
             yield f"{path} is missing"
     for script in (REPOSITORY / "scripts").iterdir():
-        if not script.suffix and script.is_file() and not os.access(script, os.X_OK):
+        if is_program(script) and not os.access(script, os.X_OK):
             yield f"scripts/{script.name} cannot be run: chmod +x"
+
+
+def is_program(file: Path) -> bool:
+    return file.is_file() and file.read_bytes().startswith(b"#!")
 
 
 def syntax() -> Problems:

@@ -4,10 +4,11 @@
 Does a worker do its work? Submits a lock file over REST, watches it, and reports.
 
 .DESCRIPTION
-Takes the stack at -Url or LOCKKEEPER_URL, or one that answers on 127.0.0.1:8000; else it starts
-one, by scripts/run or with -Compose by Docker, and takes it away again. A stack that was found
-wants a user's password, in LOCKKEEPER_PASSWORD or in .lockkeeper/credentials.json. On Windows,
--Compose wants an sh for scripts/init-env; scripts/run wants Linux.
+Takes the stack at -Url or LOCKKEEPER_URL, or one that is ready on 127.0.0.1:8000; else it starts
+one, by scripts/run or with -Compose by Docker as .env says, and takes it away again. A stack that
+was found wants a user's password: LOCKKEEPER_PASSWORD, or for one on this machine what scripts/run
+keeps in .lockkeeper/credentials.json. What is interrupted is withdrawn, signed out and stopped. On
+Windows, -Compose wants an sh for scripts/init-env; scripts/run wants Linux.
 
 Exit codes: 0 passed; 1 failed; 2 wrong usage; 3 no stack is to be had. The steps and the output
 are those of scripts/test_worker.py, which the tests run; of this file they check syntax and steps.
@@ -22,6 +23,7 @@ param(
 
 Set-StrictMode -Version Latest
 $ErrorActionPreference = "Stop"
+$PSNativeCommandUseErrorActionPreference = $false  # exit codes are looked at
 
 $Repository = Split-Path -Parent $PSScriptRoot
 $ComposeArguments = @("compose", "-p", "lockkeeper-test-worker", "-f", "docker-compose.base.yml")
@@ -29,24 +31,28 @@ $Local = "http://127.0.0.1:8000"
 $NoPackages = '{"name": "nothing", "version": "1.0.0", "lockfileVersion": 3, "packages": {"": {}}}'
 $Judged = @("", "policy", "human", "cancelled")
 $Pause = 0.5
+$Patience = 60
 $Failed = 1
 $WrongUsage = 2
 $Unreachable = 3
-$ExitCode = 0
 
 function Say {
     param([string] $Step, [string] $Message)
-    Write-Output "${Step}: $Message" | Out-Host
+    Write-Host "${Step}: $Message"
 }
 
 function Stop-Test {
     param([string] $Reason, [int] $Code = $Failed)
-    $script:ExitCode = $Code
-    throw $Reason
+    $Failure = [Exception]::new($Reason)
+    $Failure.Data["Code"] = $Code
+    throw $Failure
 }
 
 function Invoke-Api {
     param($Stack, [string] $Method, [string] $Path, [hashtable] $Content = @{})
+    if ($Stack.Token -and [DateTime]::UtcNow -gt $Stack.Until) {
+        Connect-User $Stack
+    }
     $Headers = @{ Accept = "application/json" }
     if ($Stack.Token) {
         $Headers["Authorization"] = "Bearer $($Stack.Token)"
@@ -55,8 +61,9 @@ function Invoke-Api {
         Uri = "$($Stack.Url)$Path"
         Method = $Method
         Headers = $Headers
-        TimeoutSec = 30
+        TimeoutSec = $Patience
         MaximumRedirection = 0
+        NoProxy = $true
     }
     try {
         return Invoke-RestMethod @Asked @Content
@@ -82,33 +89,30 @@ function Read-Detail {
     }
 }
 
-function Test-Answer {
+function Get-Refusal {
     param($Stack)
     try {
-        $Answer = Invoke-Api $Stack "GET" "/ready"
-        return $null -ne $Answer.checks
+        Invoke-Api $Stack "GET" "/ready" | Out-Null
+        return ""
     }
     catch {
-        $script:ExitCode = 0
-        return $false
+        return $_.Exception.Message
     }
 }
 
 function Find-Stack {
     $Address = if ($Url) { $Url.TrimEnd("/") } else { $Local }
     $Found = @{ Url = $Address; UserName = $UserName; Password = ""; Token = "" }
-    if (-not (Test-Answer $Found)) {
-        if ($Url) {
-            Stop-Test "nothing answers at $Url" $Unreachable
-        }
+    $Refusal = Get-Refusal $Found
+    if ($Refusal -and $Url) {
+        Stop-Test "$Url is not ready: $Refusal" $Unreachable
+    }
+    if ($Refusal) {
         return $null
     }
     $Found.Password = "$env:LOCKKEEPER_PASSWORD"
-    $Kept = Join-Path $Repository ".lockkeeper" "credentials.json"
-    if (-not $Found.Password -and (Test-Path $Kept)) {
-        $Account = (Get-Content -Raw $Kept | ConvertFrom-Json).user
-        $Found.UserName = $Account.username
-        $Found.Password = $Account.password
+    if (-not $Found.Password) {
+        $Found.Password = Get-KeptPassword $Found
     }
     if (-not $Found.Password) {
         Stop-Test "LOCKKEEPER_PASSWORD is not set" $WrongUsage
@@ -117,26 +121,45 @@ function Find-Stack {
     return $Found
 }
 
+function Get-KeptPassword {
+    param($Stack)
+    $Kept = Join-Path $Repository ".lockkeeper" "credentials.json"
+    if (-not ([uri] $Stack.Url).IsLoopback -or -not (Test-Path -LiteralPath $Kept)) {
+        return ""
+    }
+    $Accounts = Get-Content -Raw -LiteralPath $Kept | ConvertFrom-Json
+    $Account = $Accounts.PSObject.Properties[$Stack.UserName]
+    if ($null -eq $Account) {
+        return ""
+    }
+    return $Account.Value.password
+}
+
 function Start-Here {
     Say "stack" "starting one by scripts/run"
     $Name = "lockkeeper-test-" + [guid]::NewGuid().ToString("N")
-    $script:Folder = (New-Item -ItemType Directory -Path (Join-Path ([IO.Path]::GetTempPath()) $Name)).FullName
+    $script:Folder = Join-Path ([IO.Path]::GetTempPath()) $Name
+    New-Item -ItemType Directory -Path $Folder | Out-Null
     $Empty = Join-Path $Folder "nothing.json"
-    Set-Content -Path $Empty -Value $NoPackages
+    Set-Content -LiteralPath $Empty -Value $NoPackages
     $Data = Join-Path $Folder "data"
     $Said = Join-Path $Folder "said"
+    $Errors = Join-Path $Folder "errors"
+    Set-Content -LiteralPath $Said, $Errors -Value ""
+    Invoke-Program "chmod" @("711", $Folder) | Out-Null
+    Invoke-Program "chmod" @("600", $Said, $Errors) | Out-Null
     $Started = @{
         FilePath = Join-Path $Repository "scripts" "run"
-        ArgumentList = @("--data", $Data, $Empty)
+        ArgumentList = "--data `"$Data`" `"$Empty`""
         RedirectStandardOutput = $Said
-        RedirectStandardError = Join-Path $Folder "errors"
+        RedirectStandardError = $Errors
         PassThru = $true
     }
     $script:Process = Start-Process @Started
-    Wait-For { (Select-String -Quiet -Path $Said -Pattern "Serving") -or $Process.HasExited }
-    $Line = Select-String -Path $Said -Pattern "^URL +(\S+)"
+    Wait-For { (Select-String -Quiet -LiteralPath $Said -Pattern "Serving") -or $Process.HasExited }
+    $Line = Select-String -LiteralPath $Said -Pattern "^URL +(\S+)"
     if (-not $Line) {
-        $Last = Get-Content -Tail 1 (Join-Path $Folder "errors")
+        $Last = Get-Content -Tail 1 -LiteralPath $Errors
         Stop-Test "scripts/run ended: $Last" $Unreachable
     }
     $Account = (Get-Content -Raw (Join-Path $Data "credentials.json") | ConvertFrom-Json).user
@@ -149,12 +172,13 @@ function Start-Here {
 }
 
 function Stop-Here {
-    if (-not $Process.HasExited) {
-        & "/bin/kill" "-TERM" "$($Process.Id)"
+    Invoke-CleanUp "the stack is stopped" {
+        if ($Process) {
+            & sh -c "kill -TERM $($Process.Id) 2>/dev/null"
+            $Process.WaitForExit()
+        }
+        Remove-Item -Recurse -Force -LiteralPath $Folder
     }
-    $Process.WaitForExit()
-    Remove-Item -Recurse -Force $Folder
-    Say "clean up" "the stack is stopped"
 }
 
 function Start-Compose {
@@ -163,7 +187,7 @@ function Start-Compose {
     $script:Composed = $true
     Invoke-Program "docker" ($ComposeArguments + @("up", "-d")) | Out-Null
     $Stack = @{ Url = $Local; UserName = "test-worker"; Password = ""; Token = "" }
-    Wait-For { Test-Answer $Stack }
+    Wait-For { -not (Get-Refusal $Stack) }
     $Adding = @("exec", "-T", "api", "lockkeeper", "user", "add", "test-worker", "--json")
     $Added = Invoke-Program "docker" ($ComposeArguments + $Adding)
     $Stack.Password = ($Added | ConvertFrom-Json).password
@@ -171,31 +195,46 @@ function Start-Compose {
 }
 
 function Stop-Compose {
-    Invoke-Program "docker" ($ComposeArguments + @("down", "--volumes")) | Out-Null
-    Say "clean up" "the stack is stopped"
+    Invoke-CleanUp "the stack is stopped" {
+        Invoke-Program "docker" ($ComposeArguments + @("down", "--volumes"))
+    }
 }
 
 function Invoke-Program {
     param([string] $Program, [string[]] $Words)
-    Push-Location $Repository
+    if (-not (Get-Command -CommandType Application $Program -ErrorAction Ignore)) {
+        Stop-Test "$Program is not installed" $Unreachable
+    }
+    Push-Location -LiteralPath $Repository
     try {
         $Answer = & $Program @Words
+        $Code = $LASTEXITCODE
     }
     finally {
         Pop-Location
     }
-    $Code = $LASTEXITCODE
     if ($Code -ne 0) {
         Stop-Test "$Program $Words ended with $Code" $Unreachable
     }
     return $Answer
 }
 
+function Invoke-CleanUp {
+    param([string] $Message, [scriptblock] $Step)
+    try {
+        & $Step | Out-Null
+    }
+    catch {
+        $Message = $_.Exception.Message
+    }
+    Say "clean up" "$Message"
+}
+
 function Wait-For {
     param([scriptblock] $Reached)
-    $Deadline = (Get-Date).AddSeconds($Timeout)
+    $Clock = [Diagnostics.Stopwatch]::StartNew()
     while (-not (& $Reached)) {
-        if ((Get-Date) -gt $Deadline) {
+        if ($Clock.Elapsed.TotalSeconds -gt $Timeout) {
             Stop-Test "not within $Timeout s" $Unreachable
         }
         Start-Sleep -Seconds $Pause
@@ -204,18 +243,20 @@ function Wait-For {
 
 function Connect-User {
     param($Stack)
+    $Stack.Token = ""
     $Body = @{ username = $Stack.UserName; password = $Stack.Password } | ConvertTo-Json
     $Answer = Invoke-Api $Stack "POST" "/api/auth/login" @{
         Body = $Body
-        ContentType = "application/json"
+        ContentType = "application/json; charset=utf-8"
     }
     $Stack.Token = $Answer.token
+    $Stack.Until = [DateTime]::UtcNow.AddSeconds($Answer.expires_in / 2)
     Say "sign in" "signed in as $($Stack.UserName)"
 }
 
 function Submit-Lock {
     param($Stack)
-    $Form = @{ file = Get-Item $LockFile }
+    $Form = @{ file = Get-Item -LiteralPath $LockFile }
     $Answer = Invoke-Api $Stack "POST" "/api/packages/upload" @{ Form = $Form }
     $RequestId = $Answer.request_id
     $Packages = $Answer.packages
@@ -225,7 +266,7 @@ function Submit-Lock {
 
 function Watch-Request {
     param($Stack, $RequestId)
-    $Deadline = (Get-Date).AddSeconds($Timeout)
+    $Clock = [Diagnostics.Stopwatch]::StartNew()
     $Seen = -1
     while ($true) {
         $Look = Invoke-Api $Stack "GET" "/api/packages/requests/$RequestId/processing-status"
@@ -238,9 +279,9 @@ function Watch-Request {
         if ($Completed -ge $Total) {
             return $Look
         }
-        if ((Get-Date) -gt $Deadline) {
-            Invoke-Api $Stack "POST" "/api/packages/requests/$RequestId/withdraw" | Out-Null
-            Stop-Test "not vetted within $Timeout s: the request is withdrawn"
+        if ($Clock.Elapsed.TotalSeconds -gt $Timeout) {
+            $Vetted = "$Completed of $Total packages vetted within $Timeout s"
+            Stop-Test "${Vetted}: is a worker for them alive?"
         }
         Start-Sleep -Seconds $Pause
     }
@@ -259,7 +300,8 @@ function Invoke-Retry {
 
 function Write-Report {
     param($Look)
-    foreach ($Group in ($Look.packages | Group-Object -Property status | Sort-Object -Property Name)) {
+    $Groups = $Look.packages | Group-Object -Property status | Sort-Object -Property Name
+    foreach ($Group in $Groups) {
         $Number = $Group.Count
         $Status = $Group.Name
         Say "report" "$Number $Status"
@@ -277,25 +319,37 @@ function Write-Report {
     }
 }
 
-function Disconnect-User {
+function Invoke-Vetting {
     param($Stack)
-    Invoke-Api $Stack "POST" "/api/auth/logout" | Out-Null
-    Say "clean up" "signed out"
+    $RequestId = Submit-Lock $Stack
+    $Finished = $false
+    try {
+        $Look = Watch-Request $Stack $RequestId
+        if ((Invoke-Retry $Stack $RequestId) -gt 0) {
+            $Look = Watch-Request $Stack $RequestId
+        }
+        $Finished = $true
+    }
+    finally {
+        if (-not $Finished) {
+            Invoke-CleanUp "request $RequestId is withdrawn" {
+                Invoke-Api $Stack "POST" "/api/packages/requests/$RequestId/withdraw"
+            }
+        }
+    }
+    return $Look
 }
 
 function Test-Worker {
     param($Stack)
     Connect-User $Stack
     try {
-        $RequestId = Submit-Lock $Stack
-        $Look = Watch-Request $Stack $RequestId
-        if ((Invoke-Retry $Stack $RequestId) -gt 0) {
-            $Look = Watch-Request $Stack $RequestId
-        }
-        Write-Report $Look
+        Write-Report (Invoke-Vetting $Stack)
     }
     finally {
-        Disconnect-User $Stack
+        Invoke-CleanUp "signed out" {
+            Invoke-Api $Stack "POST" "/api/auth/logout"
+        }
     }
 }
 
@@ -307,7 +361,7 @@ $Folder = ""
 $Composed = $false
 try {
     try {
-        if (-not (Test-Path -PathType Leaf $LockFile)) {
+        if (-not (Test-Path -PathType Leaf -LiteralPath $LockFile)) {
             Stop-Test "$LockFile is no file" $WrongUsage
         }
         $Stack = Find-Stack
@@ -317,7 +371,7 @@ try {
         Test-Worker $Stack
     }
     finally {
-        if ($Process) {
+        if ($Folder) {
             Stop-Here
         }
         if ($Composed) {
@@ -327,8 +381,9 @@ try {
 }
 catch {
     $Reason = $_.Exception.Message
+    $Code = $_.Exception.Data["Code"]
     Say "FAILED" "$Reason"
-    exit [Math]::Max($ExitCode, 1)
+    exit $(if ($Code) { $Code } else { $Failed })
 }
 Say "PASSED" "the worker does its work"
 exit 0

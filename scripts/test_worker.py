@@ -3,12 +3,13 @@
 
     scripts/test_worker.py [LOCKFILE] [--url URL] [--username NAME] [--compose] [--timeout SECONDS]
 
-Takes the stack at --url or LOCKKEEPER_URL, or one that answers on 127.0.0.1:8000; else it starts
-one, by scripts/run or with --compose by Docker, and takes it away again. A stack that was found
-wants a user's password, in LOCKKEEPER_PASSWORD or in .lockkeeper/credentials.json.
+Takes the stack at --url or LOCKKEEPER_URL, or one that is ready on 127.0.0.1:8000; else it starts
+one, by scripts/run or with --compose by Docker as .env says, and takes it away again. A stack that
+was found wants a user's password: LOCKKEEPER_PASSWORD, or for one on this machine what scripts/run
+keeps in .lockkeeper/credentials.json. What is interrupted is withdrawn, signed out and stopped.
 
-Exit codes: 0 passed; 1 failed; 2 wrong usage; 3 no stack is to be had. Needs Python alone;
-scripts/test-worker.ps1 is the same for PowerShell, step by step.
+Exit codes: 0 passed; 1 failed; 2 wrong usage; 3 no stack is to be had; 128 + n stopped by signal n.
+Needs Python alone; scripts/test-worker.ps1 is the same for PowerShell, step by step.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,9 +35,11 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMPOSE = ["docker", "compose", "-p", "lockkeeper-test-worker", "-f", "docker-compose.base.yml"]
 LOCAL = "http://127.0.0.1:8000"
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 NO_PACKAGES = '{"name": "nothing", "version": "1.0.0", "lockfileVersion": 3, "packages": {"": {}}}'
 JUDGED = ("", "policy", "human", "cancelled")  # any other word in `failure` is a fault
 PAUSE = 0.5  # seconds between two looks
+PATIENCE = 60  # seconds for one answer; a large lock file is stored before it
 FAILED, WRONG_USAGE, UNREACHABLE = 1, 2, 3
 
 
@@ -52,16 +56,19 @@ def say(step: str, message: str) -> None:
 
 
 class Stack:
-    """An API by its URL, and who is signed in there."""
+    """An API by its URL, and who is signed in there, half of the token's life for each time."""
 
     def __init__(self, url: str, username: str, password: str) -> None:
         self.url = url.rstrip("/")
         self.username = username
         self.password = password
         self.token = ""
+        self.until = 0.0
 
     def call(self, method: str, path: str, body: bytes = b"", kind: str = "") -> Any:
         """The JSON that an operation answers; Failure where it refuses or does not answer."""
+        if self.token and time.monotonic() > self.until:
+            sign_in(self)
         headers = {"Accept": "application/json"}
         headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": kind} if kind else {}
@@ -69,19 +76,22 @@ class Stack:
             request = urllib.request.Request(  # noqa: S310 - the caller names the server
                 self.url + path, body or None, headers, method=method
             )
-            with _DIRECT.open(request, timeout=30) as answer:
+            with _DIRECT.open(request, timeout=PATIENCE) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             status, detail = error.code, _detail(error)
             raise Failure(f"{method} {path} answered {status}: {detail}") from None
-        except (OSError, ValueError, http.client.HTTPException) as reason:
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
             raise Failure(f"{method} {path}: {reason}", UNREACHABLE) from None
 
-    def answers(self) -> bool:
+    def refusal(self) -> str:
+        """Why it is not ready; nothing where it is."""
         try:
-            return "checks" in self.call("GET", "/ready")
-        except (Failure, TypeError):
-            return False
+            self.call("GET", "/ready")
+        except Failure as reason:
+            return str(reason)
+        return ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -91,7 +101,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_DIRECT = urllib.request.build_opener(_NoRedirect)
+_DIRECT = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
@@ -104,21 +114,27 @@ def _detail(error: urllib.error.HTTPError) -> str:
 
 
 def find_stack(url: str, username: str) -> Stack | None:
-    """The one that answers already, with its password; Failure where a named one does not."""
+    """The one that is ready, with its password; Failure where a named one is not."""
     found = Stack(url or LOCAL, username, "")
-    if not found.answers():
-        if url:
-            raise Failure(f"nothing answers at {url}", UNREACHABLE)
+    refusal = found.refusal()
+    if refusal and url:
+        raise Failure(f"{url} is not ready: {refusal}", UNREACHABLE)
+    if refusal:
         return None
-    found.password = os.environ.get("LOCKKEEPER_PASSWORD", "")
-    kept = REPOSITORY / ".lockkeeper" / "credentials.json"
-    if not found.password and kept.is_file():
-        account = json.loads(kept.read_text())["user"]
-        found.username, found.password = account["username"], account["password"]
+    found.password = os.environ.get("LOCKKEEPER_PASSWORD", "") or kept_password(found)
     if not found.password:
         raise Failure("LOCKKEEPER_PASSWORD is not set", WRONG_USAGE)
     say("stack", f"found {found.url}")
     return found
+
+
+def kept_password(stack: Stack) -> str:
+    """Of that user, by scripts/run; it goes to no other machine."""
+    kept = REPOSITORY / ".lockkeeper" / "credentials.json"
+    if urllib.parse.urlsplit(stack.url).hostname not in LOOPBACK or not kept.is_file():
+        return ""
+    accounts = json.loads(kept.read_text())
+    return str(accounts[stack.username]["password"]) if stack.username in accounts else ""
 
 
 @contextmanager
@@ -133,6 +149,7 @@ def start_here(timeout: float) -> Iterator[Stack]:
         lock = folder / "nothing.json"
         command: list[str | Path] = [program, "--data", data, lock]
         lock.write_text(NO_PACKAGES)
+        said.touch(0o600)  # there will be a token in it
         with said.open("w") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -144,9 +161,9 @@ def start_here(timeout: float) -> Iterator[Stack]:
             account = json.loads((data / "credentials.json").read_text())["user"]
             yield Stack(url[1], account["username"], account["password"])
         finally:
-            process.terminate()
-            process.wait()
-            say("clean up", "the stack is stopped")
+            with clean_up("the stack is stopped"):
+                process.terminate()
+                process.wait()
 
 
 @contextmanager
@@ -157,13 +174,13 @@ def start_compose(timeout: float) -> Iterator[Stack]:
     try:
         run(*COMPOSE, "up", "-d")
         stack = Stack(LOCAL, "test-worker", "")
-        wait_for(stack.answers, timeout)
+        wait_for(lambda: not stack.refusal(), timeout)
         adding = ["exec", "-T", "api", "lockkeeper", "user", "add", "test-worker", "--json"]
         stack.password = json.loads(run(*COMPOSE, *adding))["password"]
         yield stack
     finally:
-        run(*COMPOSE, "down", "--volumes")
-        say("clean up", "the stack is stopped")
+        with clean_up("the stack is stopped"):
+            run(*COMPOSE, "down", "--volumes")
 
 
 def run(program: str, *words: str) -> str:
@@ -171,12 +188,22 @@ def run(program: str, *words: str) -> str:
         done = subprocess.run(
             [program, *words], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False
         )
-        code, said = done.returncode, done.stdout
-    except OSError:
-        code, said = 127, ""  # what a shell says of a program that is not there
+    except FileNotFoundError:
+        raise Failure(f"{program} is not installed", UNREACHABLE) from None
+    code = done.returncode
     if code:
         raise Failure(f"{program} {' '.join(words)} ended with {code}", UNREACHABLE)
-    return said
+    return done.stdout
+
+
+@contextmanager
+def clean_up(message: str) -> Iterator[None]:
+    """Say what was done, or why it was not; no earlier failure is hidden by that."""
+    try:
+        yield
+    except Failure as reason:
+        message = str(reason)
+    say("clean up", f"{message}")
 
 
 def wait_for(reached: Callable[[], bool], timeout: float) -> None:
@@ -188,14 +215,18 @@ def wait_for(reached: Callable[[], bool], timeout: float) -> None:
 
 
 def sign_in(stack: Stack) -> None:
+    stack.token = ""
     body = json.dumps({"username": stack.username, "password": stack.password}).encode()
-    stack.token = stack.call("POST", "/api/auth/login", body, "application/json")["token"]
+    answer = stack.call("POST", "/api/auth/login", body, "application/json")
+    stack.token = answer["token"]
+    stack.until = time.monotonic() + answer["expires_in"] / 2
     say("sign in", f"signed in as {stack.username}")
 
 
 def submit(stack: Stack, lock: Path) -> int:
     frontier = secrets.token_hex(16)
-    place = 'form-data; name="file"; filename="package-lock.json"'
+    name = re.sub(r'["\r\n]', lambda found: f"%{ord(found[0]):02X}", lock.name)
+    place = f'form-data; name="file"; filename="{name}"'
     head = f"--{frontier}\r\nContent-Disposition: {place}\r\n\r\n"
     body = head.encode() + lock.read_bytes() + f"\r\n--{frontier}--\r\n".encode()
     kind = f"multipart/form-data; boundary={frontier}"
@@ -217,8 +248,8 @@ def watch(stack: Stack, request_id: int, timeout: float) -> Any:
         if completed >= total:
             return look
         if time.monotonic() > deadline:
-            stack.call("POST", f"/api/packages/requests/{request_id}/withdraw")
-            raise Failure(f"not vetted within {timeout:g} s: the request is withdrawn")
+            vetted = f"{completed} of {total} packages vetted within {timeout:g} s"
+            raise Failure(f"{vetted}: is a worker for them alive?")
         time.sleep(PAUSE)
 
 
@@ -244,21 +275,28 @@ def report(look: Any) -> None:
         raise Failure(f"{number} packages failed in processing")
 
 
-def sign_out(stack: Stack) -> None:
-    stack.call("POST", "/api/auth/logout")
-    say("clean up", "signed out")
+def vet(stack: Stack, lock: Path, timeout: float) -> Any:
+    """From the submission to the last verdict; what is not finished is withdrawn."""
+    request_id, finished = submit(stack, lock), False
+    try:
+        look = watch(stack, request_id, timeout)
+        if retry(stack, request_id):
+            look = watch(stack, request_id, timeout)
+        finished = True
+    finally:
+        if not finished:
+            with clean_up(f"request {request_id} is withdrawn"):
+                stack.call("POST", f"/api/packages/requests/{request_id}/withdraw")
+    return look
 
 
 def test(stack: Stack, lock: Path, timeout: float) -> None:
     sign_in(stack)
     try:
-        request_id = submit(stack, lock)
-        look = watch(stack, request_id, timeout)
-        if retry(stack, request_id):
-            look = watch(stack, request_id, timeout)
-        report(look)
+        report(vet(stack, lock, timeout))
     finally:
-        sign_out(stack)
+        with clean_up("signed out"):
+            stack.call("POST", "/api/auth/logout")
 
 
 def arguments() -> argparse.Namespace:
@@ -285,13 +323,18 @@ def find_and_test(asked: argparse.Namespace) -> None:
 
 def main() -> int:
     asked = arguments()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # by way of clean up
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # by way of clean up
     try:
         find_and_test(asked)
-    except Failure as failure:
-        reason = str(failure)
+    except BrokenPipeError:  # nobody reads any more, not even what Python has still to write
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (Failure, LookupError, OSError, TypeError, ValueError) as failure:
+        reason = str(failure) if isinstance(failure, Failure) else repr(failure)
         say("FAILED", f"{reason}")
-        return failure.code
+        return getattr(failure, "code", FAILED)
     except KeyboardInterrupt:
         return 130
     say("PASSED", "the worker does its work")

@@ -1,5 +1,6 @@
 """The ``lockkeeper`` command in tests: real processes, and a house that is really running."""
 
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tests.registry_server import RegistryServer, dist, npm_package
@@ -36,6 +38,18 @@ def lockkeeper(*arguments: str | Path, env: Mapping[str, str], **options: Any) -
         [sys.executable, "-P", "-m", "backend.cli", *map(str, arguments)],
         env=dict(env), capture_output=True, text=True, timeout=100, check=False, **options,
     )  # fmt: skip
+
+
+def script_module(name: str) -> ModuleType:
+    """A Python file of scripts/ as a module of its own, which nobody else has."""
+    spec = importlib.util.spec_from_file_location(
+        f"{name}_script", REPOSITORY / "scripts" / f"{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def error_line(finished: Finished) -> str:

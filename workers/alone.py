@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from backend import logs
 from backend.db import make_engine, make_sessions
-from backend.queue import fleet, leases
+from backend.queue import fleet, leases, privileges
 from backend.queue.confinement import limit_memory
 from backend.queue.leases import Lease, Settlement
 from backend.settings import Settings, SettingsError
@@ -153,6 +153,7 @@ def told_to_stop() -> threading.Event:
 def main(arguments: Sequence[str]) -> int:
     queue, token, name, *partitions = arguments
     limit_memory(MEMORY)
+    privileges.keep_to_itself()
     stop = told_to_stop()
     try:
         settings = Settings.load()

@@ -189,6 +189,11 @@ class Daemon:
         return self.draining or (alive and not any(p.hangs for p in self._producers))
 
     @property
+    def held_up(self) -> list[str]:
+        """The queues of which nothing was claimed or settled for longer than that may take."""
+        return [one.queue.name for one in self._producers if one.held_up]
+
+    @property
     def draining(self) -> bool:
         return self._heartbeat.draining
 

@@ -82,7 +82,7 @@ def _same(given: str, expected: str) -> bool:
 
 
 def probes_of(daemon: Daemon, *, lease: timedelta, token: str | None) -> Probes:
-    """Ready is a worker that reached the database within the last ``lease`` and does not drain."""
+    """Ready is a worker that reached the database within the last ``lease``, and claims."""
 
     def checks() -> dict[str, str]:
         silence = daemon.silence
@@ -90,8 +90,14 @@ def probes_of(daemon: Daemon, *, lease: timedelta, token: str | None) -> Probes:
         return {
             "threads": "ok" if daemon.healthy else "a thread died",
             "database": "ok" if silence <= lease.total_seconds() else reached,
-            "claiming": "draining" if daemon.draining else "ok",
+            "claiming": claiming(),
         }
+
+    def claiming() -> str:
+        if daemon.draining:
+            return "draining"
+        held_up = daemon.held_up
+        return f"held up: {', '.join(held_up)}" if held_up else "ok"
 
     return Probes(lambda: daemon.healthy, checks, daemon.metrics.registry, token)
 

@@ -18,7 +18,7 @@ from backend import collector, logs
 from backend.audit.signing import signer
 from backend.db import make_engine
 from backend.migrations.run import current, head
-from backend.queue import confinement
+from backend.queue import confinement, privileges
 from backend.queue.duty import Duty
 from backend.queue.pipeline import Pipeline
 from backend.settings import Settings, SettingsError, of_a_broker, psycopg2_url
@@ -122,6 +122,7 @@ def wait_for_schema(url: str, stop: threading.Event) -> bool:
 
 def run(settings: Settings) -> int:
     """Serve until a signal; answers the exit code."""
+    privileges.keep_to_itself()  # a child may be of this user, and not apart from it
     logs.configure(level=settings.log_level, log_format=settings.log_format)
     if unread := of_a_broker(os.environ):
         log.warning("settings.ignored", variables=unread, reason="the database is the queue")

@@ -1,5 +1,6 @@
 """Claims rows of one pipeline, hands them to threads, settles what they finished."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 HANGS: Final = GRACE.total_seconds()
 """Past its steps' limits, and after its lease was taken back, a row that still runs is hung."""
 LINGER: Final = 0.002  # seconds that a finished row waits for others to be settled with it
+ROUND: Final = 5
+"""In how many lease times a round ends, whose every statement may take half of one."""
 LOCKED: Final = 0.1  # seconds until a row that somebody has locked is settled
 
 
@@ -76,6 +79,7 @@ class Producer(threading.Thread):
         self._spare = 0
         self._more = False
         self._turned = 0.0
+        self._came_round = math.inf
         self._hint = True
         self._draining = False
         self._marks = Marks()
@@ -98,6 +102,12 @@ class Producer(threading.Thread):
             late = self._crew.begun_before(time.monotonic() - self._longest)
         return sum(not self._held.holds(lease) for lease in late) >= self._threads
 
+    @property
+    def held_up(self) -> bool:
+        """Its rounds no longer come to an end: it claims nothing, and settles nothing."""
+        patience = self._interval + self._ttl.total_seconds() * ROUND
+        return time.monotonic() - self._came_round > patience
+
     def drain(self) -> None:
         """Claim no more; hand back what no thread has begun."""
         with self._crew.changed:
@@ -111,6 +121,7 @@ class Producer(threading.Thread):
     def run(self) -> None:
         try:
             while not self._drained:
+                self._came_round = time.monotonic()
                 self._turn()
                 self._wait()
         except Stopped:
@@ -244,6 +255,7 @@ class Producer(threading.Thread):
         """Until a turn is due; polling is the truth, whatever hints come."""
         with self._crew.changed:
             while (pause := self._pause()) > 0:
+                self._came_round = time.monotonic()
                 self._crew.call()
                 if not self._crew.changed.wait(pause):
                     return

@@ -33,6 +33,7 @@ def database_errors() -> Iterator[None]:
     """What reading settings and using the database may raise, as command errors."""
     from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+    from backend.driver import WRITES_REFUSED
     from backend.embedded import EmbeddedError
     from backend.migrations.run import MigrationError
     from backend.problems import Problem
@@ -51,6 +52,10 @@ def database_errors() -> Iterator[None]:
     except OperationalError as error:
         raise CommandError(f"cannot reach the database: {_reason(error)}", UNREACHABLE) from None
     except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) == WRITES_REFUSED:
+            raise CommandError(
+                f"the database takes no writes: {_reason(error)}", UNREACHABLE
+            ) from None
         raise CommandError(f"the database refused: {_reason(error)}") from None
     except SQLAlchemyError as error:
         raise CommandError(f"the database failed: {type(error).__name__}") from None

@@ -70,6 +70,7 @@ def start(running: ExitStack, children: Children, data: Path, port: int | None) 
         CommandError: the folder is in use, no port is free, or a part did not start.
         SettingsError, EmbeddedError, MigrationError, SQLAlchemyError: see ``database_errors``.
     """
+    from backend import database_url
     from backend.cli import accounts
     from backend.migrations.run import upgrade
     from backend.settings import Settings
@@ -78,7 +79,7 @@ def start(running: ExitStack, children: Children, data: Path, port: int | None) 
     folder = running.enter_context(owned_folder(data))
     database = None if settings.database_url else _embedded(running, folder)
     url = database.url if database else settings.require_database_url()
-    say(f"Database: {_described(url)}{', embedded' if database else ''}.")
+    say(f"Database: {plain(database_url.shown(url))}{', embedded' if database else ''}.")
     upgrade(url)
     environment = {**os.environ, **_defaults(settings, folder), "DATABASE_URL": url}
     if database:

@@ -1,7 +1,7 @@
 """The database's group roles, in the database of DATABASE_URL: ``roles``."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from backend.database_roles.catalog import Right
+    from backend.database_roles.logins import Login
 
 LOCKED = {"55P03", "40P01"}
 
@@ -71,22 +72,37 @@ def show(as_json: bool) -> None:
 @json_option
 def check(as_json: bool) -> int:
     """Compare what the database grants with what this release does; exits 1 where it differs."""
-    from backend.database_roles.granting import differences, governed
+    from backend.database_roles.granting import beyond, differences, governed
 
     with _connection() as connection:
         if not governed(connection):
             raise CommandError("this database has no roles: run `lockkeeper roles create`")
         found = differences(connection)
+        powers = beyond(connection)
     missing, superfluous = sorted(found.missing), sorted(found.superfluous)
     if as_json:
         lists = {"missing": missing, "superfluous": superfluous}
-        click.echo(json.dumps({k: [right._asdict() for right in v] for k, v in lists.items()}))
+        told: dict[str, object] = {k: [right._asdict() for right in v] for k, v in lists.items()}
+        told["powers"] = [{"role": role, "power": power} for role, power in powers]
+        click.echo(json.dumps(told))
     else:
         for what, some in (("missing", missing), ("superfluous", superfluous)):
             for right in some:
                 click.echo(f"{what}: {_shown(right)}")
-        click.echo("differs" if found else "as this release grants it")
-    return FAILED if found else OK
+        for role, power in powers:
+            click.echo(f"superfluous: {role}: {power}")
+        click.echo("differs" if found or powers else "as this release grants it")
+    return FAILED if found or powers else OK
+
+
+def admit(logins: Sequence["Login"]) -> list[str]:
+    """Put the database of DATABASE_URL under the roles, and make these logins; answers names."""
+    from backend.database_roles import founding
+    from backend.database_roles import logins as making
+
+    with _connection() as connection:
+        founding.found(connection)
+        return making.admit(connection, logins)
 
 
 def _shown(right: "Right") -> str:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from backend.cli import roles
 from backend.cli.errors import FAILED, OK, CommandError, database_errors
 from backend.cli.words import count
 
 if TYPE_CHECKING:
+    from backend.database_roles.logins import Login
     from backend.migrations.online import Pending
+    from backend.settings import Settings
 
 
 @click.command(short_help="Serve the API.")
@@ -42,18 +45,23 @@ def worker() -> NoReturn:
 
 @click.command(short_help="Bring the database to this release's schema.")
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 where migrations are lacking.")
-@click.option("--json", "as_json", is_flag=True, help="Print {from, to}, and what is lacking.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print {from, to, logins}, or what is lacking."
+)
 def migrate(check: bool, as_json: bool) -> int:
     """Bring the database in DATABASE_URL to this release's schema; says from where to where.
 
-    With --check it says which migrations are lacking, and what each means for those who work
+    Where DATABASE_LOGINS is set, the database is put under its roles, too, and these logins are
+    made. With --check it says which migrations are lacking, and what each means for those who work
     meanwhile.
     """
     from backend.migrations.run import current, head, pending, upgrade
     from backend.settings import Settings
 
     with database_errors():
-        url = Settings.load().require_database_url()
+        settings = Settings.load()
+        url = settings.require_database_url()
+        logins = _logins(settings)
         before = current(url)
         if check:
             return _show_pending(before, pending(url), as_json)
@@ -62,13 +70,22 @@ def migrate(check: bool, as_json: bool) -> int:
         needed = head()
     if after != needed:
         raise CommandError(f"the database is at revision {after}, this release needs {needed}")
+    admitted = roles.admit(logins) if logins else []
     if as_json:
-        click.echo(json.dumps({"from": before, "to": after}))
-    elif before == after:
-        click.echo(f"already at {after}")
-    else:
-        click.echo(f"{before or 'nothing'} → {after}")
+        click.echo(json.dumps({"from": before, "to": after, "logins": admitted}))
+        return OK
+    click.echo(f"already at {after}" if before == after else f"{before or 'nothing'} → {after}")
+    if logins:
+        click.echo(f"logins: {', '.join(admitted) or 'none'}")
     return OK
+
+
+def _logins(settings: "Settings") -> "list[Login]":
+    """Those of DATABASE_LOGINS, looked at before anything is changed."""
+    from backend.database_roles.logins import parsed
+
+    said = settings.database_logins
+    return parsed(said.get_secret_value()) if said else []
 
 
 def _show_pending(at: str | None, lacking: "list[Pending]", as_json: bool) -> int:

@@ -8,15 +8,15 @@ from sqlalchemy import Connection, text
 
 Kind = Literal["SCHEMA", "TABLE", "SEQUENCE", "FUNCTION", "FUTURE TABLES"]
 
-PUBLIC: Final = "PUBLIC"
-"""Everybody; PostgreSQL lets them execute every function unless that is revoked."""
-
 MAINTAIN: Final = 170_000
 """The server's version from which there is the privilege MAINTAIN: see its release notes."""
 
 
 class Right(NamedTuple):
-    """One privilege of one role on one object; ``name`` as SQL writes it, ``column`` maybe none."""
+    """One privilege of one role on one object; ``name`` as SQL writes it, ``column`` maybe none.
+
+    The role PUBLIC is everybody: PostgreSQL lets them execute every function unless it is revoked.
+    """
 
     role: str
     kind: Kind
@@ -56,12 +56,22 @@ FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
                   WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e')
 ORDER BY signature
 """)
+# Beside the roles: everybody, and whoever is a member of one without being the owner's.
 _GRANTED: Final = text("""
-WITH granted AS (
+WITH RECURSIVE parts AS (
+  SELECT oid FROM pg_roles WHERE rolname = ANY (:roles)
+), members AS (
+  SELECT oid FROM parts
+  UNION SELECT m.member FROM pg_auth_members m JOIN members ON members.oid = m.roleid
+), grantees AS (
+  SELECT 0 AS oid
+  UNION SELECT oid FROM members
+  WHERE oid IN (SELECT oid FROM parts) OR NOT pg_has_role(oid, :owner, 'MEMBER')
+), granted AS (
   SELECT 'SCHEMA' AS kind, quote_ident(nspname) AS name, '' AS attribute, NULL::oid AS owner,
     acl.*
   FROM pg_namespace, aclexplode(nspacl) AS acl
-  WHERE nspname = current_schema()
+  WHERE nspname = current_schema() AND NOT (grantee = 0 AND privilege_type = 'USAGE')
   UNION ALL
   SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, quote_ident(relname), '',
     relowner, acl.*
@@ -82,11 +92,41 @@ WITH granted AS (
   FROM pg_default_acl, aclexplode(defaclacl) AS acl
   WHERE defaclobjtype = 'r' AND defaclnamespace = current_schema()::regnamespace
 )
-SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END AS role,
-  kind, name, privilege_type AS privilege, attribute
-FROM granted
+SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role,
+  kind, name, privilege, attribute
+FROM granted, unnest(ARRAY[
+  privilege_type, CASE WHEN is_grantable THEN 'GRANT OPTION FOR ' || privilege_type END
+]) AS privilege
 WHERE (owner IS NULL OR pg_get_userbyid(owner) = :owner)
-  AND (pg_get_userbyid(grantee) = ANY (:roles) OR grantee = 0 AND kind = 'FUNCTION')
+  AND grantee IN (SELECT oid FROM grantees) AND privilege IS NOT NULL
+""")
+# What a role may do to the server is above all that is granted here. Statistics are nobody's data.
+_POWERS: Final = text("""
+WITH RECURSIVE parts AS (
+  SELECT oid FROM pg_roles WHERE rolname = ANY (:roles)
+), members AS (
+  SELECT oid FROM parts
+  UNION SELECT m.member FROM pg_auth_members m JOIN members ON members.oid = m.roleid
+), powers AS (
+  SELECT r.oid, power
+  FROM pg_roles r, unnest(ARRAY[
+    CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END,
+    CASE WHEN rolreplication THEN 'REPLICATION' END, CASE WHEN rolcreaterole THEN 'CREATEROLE' END
+  ]) AS power
+  WHERE power IS NOT NULL
+  UNION ALL
+  SELECT m.member, 'member of ' || quote_ident(granted.rolname)
+  FROM pg_auth_members m JOIN pg_roles granted ON granted.oid = m.roleid
+  WHERE granted.rolname <> ALL (:roles)
+    AND (m.member IN (SELECT oid FROM parts) OR starts_with(granted.rolname, 'pg_'))
+    AND granted.rolname NOT IN
+      ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_use_reserved_connections')
+    AND NOT (granted.rolname = :owner AND pg_get_userbyid(m.member) = ANY (:as_owner))
+)
+SELECT quote_ident(pg_get_userbyid(oid)), power FROM powers
+WHERE oid IN (SELECT oid FROM parts)
+  OR oid IN (SELECT oid FROM members) AND NOT pg_has_role(oid, :owner, 'MEMBER')
+ORDER BY 1, 2
 """)
 _VERSION: Final = text("SELECT current_setting('server_version_num')::int")
 
@@ -107,6 +147,18 @@ def catalog(connection: Connection, owner: str) -> Catalog:
 
 
 def granted(connection: Connection, owner: str, roles: Sequence[str]) -> set[Right]:
-    """What ``roles`` have been granted on what ``owner`` has, and everybody on functions."""
+    """What ``roles``, their members and everybody have been granted on what ``owner`` has."""
     found = connection.execute(_GRANTED, {"owner": owner, "roles": [*roles]})
     return {Right(*row) for row in found}
+
+
+def powers(
+    connection: Connection, owner: str, roles: Sequence[str], *, as_owner: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Roles and members of theirs, each with a power of its own beside what is granted here.
+
+    Args:
+        as_owner: those of ``roles`` that may be members of ``owner``.
+    """
+    given = {"owner": owner, "roles": [*roles], "as_owner": [*as_owner]}
+    return [(role, power) for role, power in connection.execute(_POWERS, given)]

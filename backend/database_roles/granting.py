@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from backend.database_roles.catalog import PUBLIC, Catalog, Right, catalog, granted
+from backend.database_roles.catalog import Catalog, Right, catalog, granted, powers
 from backend.database_roles.rights import (
     EXECUTE,
     MAINTENANCE,
@@ -54,6 +54,15 @@ def differences(connection: Connection) -> Differences:
     wanted = frozenset(_wanted(catalog(connection, OWNER)))
     found = granted(connection, OWNER, PARTS)
     return Differences(wanted - found, frozenset(found) - wanted)
+
+
+def beyond(connection: Connection) -> list[tuple[str, str]]:
+    """Roles and members of theirs with powers that no grant gives, and :func:`align` cannot take.
+
+    Before there was a right to maintain tables, maintenance may do it as the owner.
+    """
+    as_owner = () if catalog(connection, OWNER).maintainable else (MAINTENANCE,)
+    return powers(connection, OWNER, PARTS, as_owner=as_owner)
 
 
 def align(connection: Connection) -> Differences:
@@ -120,11 +129,12 @@ def _known(name: str, names: Iterable[str]) -> None:
 
 def _statement(right: Right, verb: str, towards: str) -> str:
     """Its words are constants of ours, and names that the server has quoted itself."""
-    role = right.role if right.role == PUBLIC else f'"{right.role}"'
+    # What was granted on, goes along.
+    whom = f"{right.role} CASCADE" if verb == "REVOKE" else right.role
     if right.kind == "FUTURE TABLES":
         return (
             f'ALTER DEFAULT PRIVILEGES FOR ROLE "{OWNER}" IN SCHEMA {right.name}'
-            f" {verb} {right.privilege} ON TABLES {towards} {role}"
+            f" {verb} {right.privilege} ON TABLES {towards} {whom}"
         )
     privilege = f"{right.privilege} ({right.column})" if right.column else right.privilege
-    return f"{verb} {privilege} ON {right.kind} {right.name} {towards} {role}"
+    return f"{verb} {privilege} ON {right.kind} {right.name} {towards} {whom}"

@@ -35,8 +35,10 @@ WORK: Final = "SELECT, UPDATE"
 """On a queue: claim rows, and settle them."""
 LOCK: Final = "SELECT, UPDATE (id)"
 
-_NOTE: Final[Rights] = {"audit_log": "SELECT (id), INSERT"}
-"""To note a deed, and to read none."""
+_DEED: Final = "INSERT (actor_id, actor, action, subject, detail)"
+"""What is noted is noted now: its moment and its number are the database's to say."""
+_NOTE: Final[Rights] = {"audit_log": "SELECT (id), INSERT (actor, action, subject, detail)"}
+"""To note a deed of its own, in nobody's name; and to read none."""
 _TELL: Final[Rights] = {
     "webhooks": "SELECT (active, events)",
     "events": "INSERT",
@@ -81,6 +83,8 @@ _AS_A_VETTER: Final[Rights] = {
     "waivers": "SELECT, UPDATE (applied_at, ended_at)",
 }
 _AS_A_SCHEDULER: Final[Rights] = {
+    # In the name of whose schedule it is.
+    "audit_log": f"SELECT (id), {_DEED}",
     "schedule_fires": "SELECT, INSERT, DELETE",
     "schedules": "SELECT, UPDATE (last_fired_at, moved_at, next_fire_at)",
     "task_inputs": ADD,
@@ -113,7 +117,6 @@ TABLES: Final[Mapping[str, Rights]] = {
         ),
         **dict.fromkeys(
             (
-                "audit_log",
                 "decisions",
                 "events",
                 "request_exclusions",
@@ -164,6 +167,7 @@ TABLES: Final[Mapping[str, Rights]] = {
         "approved_names": "SELECT, INSERT, DELETE",
         "attempts": "SELECT, INSERT, DELETE",
         "audit_actors": "SELECT, UPDATE (user_id, name)",
+        "audit_log": f"SELECT, {_DEED}",
         "files": "SELECT, DELETE",
         "queue_pauses": "SELECT, INSERT, DELETE",
         "refresh_tokens": CHANGE,
@@ -212,7 +216,6 @@ TABLES: Final[Mapping[str, Rights]] = {
     },
     TASKS: {
         **_SERVE,
-        **_NOTE,
         **_AS_A_SCHEDULER,
         "ari_snapshots": READ,
         "debts": ADD,
@@ -236,7 +239,7 @@ TABLES: Final[Mapping[str, Rights]] = {
         "ari_snapshots": "SELECT (id, taken_at), UPDATE (id), DELETE",
         "attempts_default": "SELECT (id, ended_at), DELETE",
         "audit_checkpoints": READ,
-        "audit_log": ADD,
+        "audit_log": f"SELECT, {_DEED}",
         "audit_seals": ADD,
         "debts": "SELECT (id, interaction_id, status, resolved_at), UPDATE (id), DELETE",
         "event_dispatches": ALL,

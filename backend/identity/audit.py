@@ -29,7 +29,8 @@ def record_each(
     session: Session, actor: Principal | str, action: str, subjects: Iterable[str], **detail: Any
 ) -> None:
     """:func:`record` one deed that was done to several, an entry for each."""
-    someone, part = (actor.id, "") if isinstance(actor, Principal) else (None, actor)
-    entry = {"actor_id": someone, "actor": part, "action": action, "detail": detail}
+    # A part may have no right to name a person, not even nobody.
+    who = {"actor_id": actor.id} if isinstance(actor, Principal) else {"actor": actor}
+    entry: dict[str, Any] = {**who, "action": action, "detail": detail}
     if entries := [{**entry, "subject": subject} for subject in subjects]:
         session.execute(insert(AuditEntry), entries)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backend.database_roles import granting
 from backend.database_roles.rights import OWNER
-from backend.db import KEEPALIVES, Base
+from backend.db import Base, network_limits
 from backend.migrations.online import Pending
 from backend.queue.retention import is_partition
 from backend.settings import psycopg2_url
@@ -30,7 +30,8 @@ _LOCK_TIMEOUT = "2s"  # a migration that waits for a lock makes everybody else w
 _STATEMENT_TIMEOUT = "10min"  # what takes longer is better done by hand, and looked at first
 _LOCK_ATTEMPTS = 10
 _PAUSE = 1.0  # seconds, jittered, in which the others get through
-_TURN_TIMEOUT = "120s"  # for another migrator to finish
+_TURN_TIMEOUT = 120.0  # seconds, for another migrator to finish
+_TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:key)")
 _ADVISORY_LOCK = 0x6C6F636B6B  # "lockk"; shared by every release
 
 _MODELS_OF_THE_HOUSE = (
@@ -124,8 +125,9 @@ def is_declared(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def _engine(url: str) -> Engine:
-    connect_args = {**KEEPALIVES, "application_name": "lockkeeper-migrate"}
-    return create_engine(psycopg2_url(url), poolclass=NullPool, connect_args=connect_args)
+    url = psycopg2_url(url)
+    connect_args = {**network_limits(url), "application_name": "lockkeeper-migrate"}
+    return create_engine(url, poolclass=NullPool, connect_args=connect_args)
 
 
 def _config() -> Config:
@@ -138,7 +140,12 @@ def _config() -> Config:
 
 def _current(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        found = MigrationContext.configure(connection).get_current_heads()
+    if len(found) > 1:
+        raise MigrationError(
+            f"alembic_version names {' and '.join(found)}: leave it the one that the schema is at"
+        )
+    return found[0] if found else None
 
 
 def _refuse_newer(revision: str | None) -> None:
@@ -158,19 +165,20 @@ def _our_turn(engine: Engine) -> Iterator[None]:
     """Hold the migrators' lock in a transaction of its own.
 
     Not a session lock: behind pgBouncer in transaction mode that would stay with a connection
-    which is somebody else's by the next statement.
+    which is somebody else's by the next statement. Nor is it waited for in a transaction, whose
+    snapshot would keep the other one from building its indexes.
     """
-    with engine.begin() as connection:
+    latest = time.monotonic() + _TURN_TIMEOUT
+    with engine.connect() as connection:
+        while not connection.scalar(_TRY_TURN, {"key": _ADVISORY_LOCK}):
+            connection.rollback()
+            if time.monotonic() > latest:
+                raise MigrationError(
+                    f"another migrator has been at work for {_TURN_TIMEOUT:.0f} s: wait for it,"
+                    " then try again"
+                )
+            time.sleep(_PAUSE * random.uniform(0.5, 1.5))
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        connection.execute(text(f"SET LOCAL lock_timeout = '{_TURN_TIMEOUT}'"))
-        try:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        except DBAPIError as error:
-            if _sqlstate(error) != _LOCK_NOT_AVAILABLE:
-                raise
-            raise MigrationError(
-                f"another migrator has been at work for {_TURN_TIMEOUT}: wait for it, then try again"
-            ) from None
         yield
 
 

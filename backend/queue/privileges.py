@@ -98,13 +98,21 @@ def become(uid: int, given: Iterable[Path] = ()) -> None:
     os.setresuid(uid, uid, uid)
 
 
+def keep_to_itself() -> None:
+    """On Linux: others of this user can neither trace this process nor read its environment.
+
+    What it executes is open to them again.
+    """
+    prctl(PR_SET_DUMPABLE, 0)
+
+
 def renounce() -> None:
     """No capability, none to be had by executing anything, and no tracing by a namesake."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if LINUX:
         header = (ctypes.c_uint32 * 2)(CAPABILITIES_V3, 0)
         LIBC.capset(header, (ctypes.c_uint32 * 6)())
-    prctl(PR_SET_DUMPABLE, 0)
+    keep_to_itself()
 
 
 def leave(spaces: int) -> bool:

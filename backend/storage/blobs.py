@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-_KEY: Final = re.compile(r"[a-z0-9-]{1,64}/[0-9a-f]{32}")
+_KEY: Final = re.compile(r"[a-z0-9-]{1,64}/(?:[0-9a-f]{32}|[0-9a-f]{128})")
 
 
 class StorageError(Exception):
@@ -26,14 +26,17 @@ class StorageUnavailable(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One blob: its key, and when its bytes were put there."""
+    """One blob: its key, when its bytes were put there, and how many they are."""
 
     key: str
     since: datetime
+    size: int
 
 
 class Blobs(Protocol):
-    """Blobs by their keys: a folder, a slash, 32 lower-case hex digits; each is written once.
+    """Blobs by their keys: a folder, a slash, 32 lower-case hex digits, or 128 that are a SHA-512.
+
+    A blob is written once; one that is named by its hash maybe again, with the same bytes.
 
     Safe to share between threads and processes. Every method raises :class:`StorageUnavailable`,
     and ``ValueError`` for what is no key.
@@ -52,6 +55,9 @@ class Blobs(Protocol):
         Raises:
             BlobMissing: there is none.
         """
+
+    def holds(self, key: str) -> bool:
+        """Whether there is such a blob."""
 
     def copy(self, key: str, path: Path) -> None:
         """Write the blob to a file that does not exist yet, readable for its owner alone.
@@ -81,7 +87,7 @@ def checked(key: str) -> str:
         ValueError: it is none.
     """
     if not is_key(key):
-        raise ValueError("a blob's key is a folder, a slash and 32 lower-case hex digits")
+        raise ValueError("a blob's key is a folder, a slash and 32 or 128 lower-case hex digits")
     return key
 
 

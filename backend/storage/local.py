@@ -60,6 +60,11 @@ class LocalBlobs:
             except FileNotFoundError:
                 raise BlobMissing(f"nothing is kept under {key}") from None
 
+    def holds(self, key: str) -> bool:
+        with suppress(BlobMissing), self.open(key):
+            return True
+        return False
+
     def copy(self, key: str, path: Path) -> None:
         with self.open(key) as source, _disk_failures():
             written(source, path)
@@ -75,8 +80,8 @@ class LocalBlobs:
             if not is_key(key := f"{folder}/{path.name}"):
                 continue  # somebody else put it there
             with _disk_failures(), suppress(FileNotFoundError):  # somebody just deleted it
-                since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                yield Kept(key, since)
+                state = path.lstat()
+                yield Kept(key, datetime.fromtimestamp(state.st_mtime, UTC), state.st_size)
 
     def sweep(self, folder: str, older_than: timedelta) -> int:
         horizon = time.time() - older_than.total_seconds()

@@ -84,6 +84,12 @@ class S3Blobs:
             answer = self._s3.get_object(Bucket=self._bucket, Key=checked(key))
         return io.BufferedReader(_Body(key, answer["Body"]), 1 << 16)
 
+    def holds(self, key: str) -> bool:
+        with suppress(BlobMissing), _failures(key):
+            self._s3.head_object(Bucket=self._bucket, Key=checked(key))
+            return True
+        return False
+
     def copy(self, key: str, path: Path) -> None:
         with self.open(key) as source:
             try:
@@ -102,7 +108,7 @@ class S3Blobs:
                 for found in page.get("Contents", ()):
                     if not is_key(found["Key"]):
                         continue  # a console's mark of a folder, say
-                    yield Kept(found["Key"], found["LastModified"])
+                    yield Kept(found["Key"], found["LastModified"], found["Size"])
 
     def sweep(self, folder: str, older_than: timedelta) -> int:
         horizon = datetime.now(UTC) - older_than

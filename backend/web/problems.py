@@ -5,17 +5,24 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, current_app, json, request
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as HTTPNotFound
 
+from backend.driver import WRITES_REFUSED
 from backend.problems import Problem
 from backend.web.hardening import ID
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
-_TOOK_TOO_LONG = {"57014", "55P03"}  # SQLSTATE: query_canceled, lock_not_available
+_AWAY = "The database cannot be reached now: try again."
+_LATE = "The database took too long: another transaction may hold its rows. Try again."
+_WHY = {  # by SQLSTATE
+    "57014": _LATE,  # query_canceled
+    "55P03": _LATE,  # lock_not_available
+    WRITES_REFUSED: "The database takes no writes now: another may take over. Try again.",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +32,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OperationalError, _database)
     app.register_error_handler(InterfaceError, _database)
+    app.register_error_handler(InternalError, _database_internal)
     app.register_error_handler(PoolTimeout, _database)
     app.register_error_handler(Exception, _unexpected)
 
@@ -77,15 +85,15 @@ def _database(error: Exception) -> Response:
     # The driver's own first line: no statement and no parameters, and one line for each request.
     log.warning("database.unavailable", error=type(error).__name__,
                 reason=str(cause or "").partition("\n")[0])  # fmt: skip
-    waited = getattr(cause, "pgcode", None) in _TOOK_TOO_LONG
-    detail = (
-        "The database took too long: another transaction may hold its rows. Try again."
-        if waited
-        else "The database cannot be reached now: try again."
-    )
-    response = document(503, detail, "unavailable")
+    code = getattr(cause, "pgcode", None) or ""
+    response = document(503, _WHY.get(code, _AWAY), "unavailable")
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
+
+
+def _database_internal(error: InternalError) -> Response:
+    code = getattr(error.orig, "pgcode", None)
+    return _database(error) if code == WRITES_REFUSED else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -14,11 +14,13 @@ from sqlalchemy.orm import Session
 from backend.queue import fleet, gauges, overview
 from backend.queue.fleet import QueuePause, Worker
 from backend.queue.lifecycle import Queue
+from backend.queue.overview import Depth
 
 
 def families(session: Session, queues: Sequence[Queue]) -> Iterator[Metric]:
     """All of them, from one transaction."""
     yield from _depth(session, queues)
+    yield from _partitions(session, queues)
     yield from _held(session, queues)
     yield from _trouble(session, queues)
     yield _outcomes(session, queues)
@@ -37,10 +39,32 @@ def _depth(session: Session, queues: Iterable[Queue]) -> Iterator[Metric]:
     )
     for queue in queues:
         now = overview.depth(session, queue)
-        for state, count in (("ready", now.ready), ("later", now.later), ("held", now.held)):
+        for state, count in _states(now):
             depth.add_metric([queue.name, state], count)
         oldest.add_metric([queue.name], now.oldest_wait_seconds)
     yield from (depth, oldest)
+
+
+def _partitions(session: Session, queues: Iterable[Queue]) -> Iterator[Metric]:
+    """What workers of single partitions are scaled by."""
+    depth = _gauge(
+        "lockkeeper_partition_depth", "Rows of a partition, by state.",
+        "queue", "partition", "state",
+    )  # fmt: skip
+    oldest = _gauge(
+        "lockkeeper_partition_oldest_wait_seconds", "Wait of a partition's oldest ready row.",
+        "queue", "partition",
+    )  # fmt: skip
+    for queue in queues:
+        for partition, now in overview.depths(session, queue).items():
+            for state, count in _states(now):
+                depth.add_metric([queue.name, partition, state], count)
+            oldest.add_metric([queue.name, partition], now.oldest_wait_seconds)
+    yield from (depth, oldest)
+
+
+def _states(now: Depth) -> Iterable[tuple[str, int]]:
+    return ("ready", now.ready), ("later", now.later), ("held", now.held)
 
 
 def _held(session: Session, queues: Iterable[Queue]) -> Iterator[Metric]:

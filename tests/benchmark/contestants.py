@@ -84,6 +84,8 @@ class Ours:
     processes: int = 1
     profile: Path | None = None
     """Where to write what the threads of one process did."""
+    port: int | None = None
+    """Another way to the server, for all but hints."""
 
     def crew(self, database: Database) -> Crew:
         with _transaction(database) as session:
@@ -91,7 +93,10 @@ class Ours:
         options = ["--batch", str(self.batch)]
         if self.profile is not None:
             options += ["--profile", str(self.profile)]
-        return Crew("worker", [database.url, *options], self.processes)
+        url = database.url
+        if self.port is not None:
+            options, url = [*options, "--listen", url], database.at(self.port).url
+        return Crew("worker", [url, *options], self.processes)
 
     def begin(self, database: Database, _crew: Crew) -> None:
         with _transaction(database) as session:

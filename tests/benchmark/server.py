@@ -31,6 +31,11 @@ class Database:
         self.plain_url = plain_url
         self.url = psycopg2_url(plain_url)
 
+    def at(self, port: int) -> "Database":
+        """The same one by another way, on this machine."""
+        url = make_url(self.plain_url).set(port=port)
+        return Database(url.render_as_string(hide_password=False))
+
     @contextmanager
     def cursor(self) -> Iterator[Any]:
         """In autocommit."""
@@ -62,7 +67,7 @@ class Server:
             self._postgres = EmbeddedPostgres(
                 self._data, durable=True, installations=wheel_installations()
             )
-            self._admin = Database(resources.enter_context(self._postgres).url)
+            self.admin = Database(resources.enter_context(self._postgres).url)
             self._resources = resources.pop_all()
         return self
 
@@ -71,7 +76,7 @@ class Server:
 
     @property
     def version(self) -> str:
-        return str(self._admin.value("SHOW server_version"))
+        return str(self.admin.value("SHOW server_version"))
 
     def processor_seconds(self) -> float:
         """Processor time of the server's processes since its start, in seconds."""
@@ -132,7 +137,7 @@ class Server:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with self._admin.cursor() as cursor:
+                with self.admin.cursor() as cursor:
                     cursor.execute(statement)
             except (psycopg2.errors.ObjectInUse, psycopg2.errors.InsufficientPrivilege):
                 if time.monotonic() > deadline:
@@ -142,5 +147,5 @@ class Server:
                 return
 
     def _named(self, name: str) -> Database:
-        url = make_url(self._admin.plain_url).set(database=name)
+        url = make_url(self.admin.plain_url).set(database=name)
         return Database(url.render_as_string(hide_password=False))

@@ -87,7 +87,7 @@ def idle(server: Server, seconds: float) -> Values:
     with (
         server.migrated() as database,
         server.statements_logged() as statements,
-        _product_worker(database) as pid,
+        product_worker(database) as pid,
     ):
         time.sleep(SETTLE_IN)
         asked, spent = statements(), processor.family_seconds(pid)
@@ -97,7 +97,7 @@ def idle(server: Server, seconds: float) -> Values:
 
 
 @contextmanager
-def _product_worker(database: Database) -> Iterator[int]:
+def product_worker(database: Database) -> Iterator[int]:
     environment = {
         "PATH": os.environ["PATH"], "DATABASE_URL": database.url, "WORKER_TYPE": "all",
         "SOURCE_REPOSITORY_URL": "https://registry.example.test/", "LOG_LEVEL": "WARNING",

@@ -26,7 +26,7 @@ def tell(_lease: object, _tools: object) -> Done:
     return Done()
 
 
-def serve(url: str, batch: int, *, telling: bool) -> int:
+def serve(url: str, listen: str, batch: int, *, telling: bool) -> int:
     logs.configure(level="WARNING")
     signals, name = Signals(), worker_name()
     work = pipeline(batch)
@@ -34,7 +34,7 @@ def serve(url: str, batch: int, *, telling: bool) -> int:
         work = replace(work, steps=(Step("run", tell),))
     daemon = Daemon(
         make_engine(url, application_name=name),
-        make_engine(url, pool_size=1, application_name=f"{name}-listen"),
+        make_engine(listen, pool_size=1, application_name=f"{name}-listen"),
         [Assignment(work)],
         Policy(),
         name=name,
@@ -48,11 +48,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--listen", help="where to listen, if the URL leads through a pooler")
     parser.add_argument("--tell", action="store_true")
     parser.add_argument("--profile", type=Path)
     asked = parser.parse_args()
     with profiling.of_all_threads(asked.profile) if asked.profile else nullcontext():
-        code = serve(asked.url, asked.batch, telling=asked.tell)
+        code = serve(asked.url, asked.listen or asked.url, asked.batch, telling=asked.tell)
     sys.exit(code)
 
 

@@ -16,7 +16,7 @@ from backend.cli.client import Client
 from tests.compose import BASE, REPOSITORY, resolved
 from tests.container import stand_in
 from tests.container.engine import Engine, Failed, Skipped, podman_compose, wanted
-from tests.container.stack import Stack, folder_for, until, variables
+from tests.container.stack import SPECIALISED, Stack, folder_for, until, variables
 
 LOCK: Final = REPOSITORY / "examples" / "package-lock.json"
 LEFT_BEHIND: Final = "SELECT count(*) FROM attempts WHERE outcome IN ('died', 'stalled')"
@@ -52,6 +52,9 @@ def _check(folder: Path) -> None:
         with _running(stack):
             _kill(stack, stack.client())
             _scale(stack)
+            _specialise(stack)
+            _lose_the_database(stack)
+            _stop(stack)
         _say("passed")
     finally:
         engine.clear()
@@ -92,6 +95,8 @@ def _running(stack: Stack) -> Iterator[None]:
         _say(
             f"up: database, schema, API and worker are well after {time.monotonic() - began:.0f} s"
         )
+        _signed_in(stack, "api", "worker")
+        _say_confinement(stack)
         yield
     except Failed:
         sys.stderr.write(stack.last_words())
@@ -128,6 +133,56 @@ def _scale(stack: Stack) -> None:
     until("three workers are well", lambda: stack.well("worker"), 120)
     until("three workers live", lambda: stack.ask(ALIVE) == [["3"]], 60)
     _say("scaled: three workers in containers of their own, all alive in the database")
+
+
+def _signed_in(stack: Stack, *services: str) -> None:
+    """Each part as itself: nobody as the one who owns the tables."""
+    found = stack.logins()
+    if found != {service.replace("-", "_") for service in services}:
+        raise Failed(f"signed in to the database are {sorted(found)}")
+    _say(f"signed in to the database: {', '.join(sorted(found))}, each in its own roles")
+
+
+def _say_confinement(stack: Stack) -> None:
+    """What the engine lets a worker give the children that open a stranger's bytes."""
+    told = until("confined", lambda: stack.told("worker", "isolation.confinement"), 60)
+    holds = ("no_network", "own_processes", "memory_limit", "no_new_privileges")
+    _say(f"children of the worker: {', '.join(f'{name} {bool(told[name])}' for name in holds)}")
+
+
+def _specialise(stack: Stack) -> None:
+    """The profiles' workers, beside the others."""
+    stack.start(*SPECIALISED)
+    for service in SPECIALISED:
+        until(f"{service} is well", partial(stack.well, service), 120)
+    _signed_in(stack, "api", "worker", *SPECIALISED)
+
+
+def _lose_the_database(stack: Stack) -> None:
+    """The health checks say so, and that it is back."""
+    parts = ("api", "worker", *SPECIALISED)
+    stack.stop("db")
+    for service in parts:
+        until(f"{service} is not well", partial(_not_well, stack, service), 60)
+    began = time.monotonic()
+    stack.engine.run("podman", "start", stack.containers("db")[0]["Name"])
+    for service in parts:
+        until(f"{service} is well", partial(stack.well, service), 120)
+    took = time.monotonic() - began
+    _say(f"database away: all say they are not well; well again {took:.0f} s after it was started")
+
+
+def _not_well(stack: Stack, service: str) -> bool:
+    return not stack.well(service)
+
+
+def _stop(stack: Stack) -> None:
+    """SIGTERM reaches the process itself: it ends by itself, and well."""
+    for service in ("api", "worker", *SPECIALISED):
+        code, took = stack.stop(service)
+        if code != 0:
+            raise Failed(f"{service} ended with {code}, {took:.0f} s after SIGTERM")
+        _say(f"{service}: ended with 0, {took:.1f} s after SIGTERM")
 
 
 def _begun(detail: Mapping[str, Any]) -> bool:

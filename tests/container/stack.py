@@ -18,11 +18,13 @@ from backend.cli.errors import CommandError
 from tests.compose import BASE, REPOSITORY
 from tests.container.engine import Engine, Failed
 
+SPECIALISED: Final = ("publisher", "splunk-worker", "task-worker")
 SERVICES: Final = (
     "db",
     "migrate",
     "api",
     "worker",
+    *SPECIALISED,
 )  # Trivy's server wants its database from outside
 BY_US: Final = """
 # Podman before 4.6 knows no condition of depends_on, and takes no container that has ended for one:
@@ -31,6 +33,13 @@ services:
   migrate: {depends_on: !reset {}}
   api: {depends_on: !reset {}}
   worker: {depends_on: !reset {}}
+  publisher: {depends_on: !reset {}}
+  splunk-worker: {depends_on: !reset {}}
+  task-worker: {depends_on: !reset {}}
+"""
+LOGINS: Final = """
+SELECT DISTINCT usename FROM pg_stat_activity
+WHERE datname = current_database() AND application_name <> 'psql' ORDER BY usename
 """
 USER: Final = "container-check"
 T = TypeVar("T")
@@ -72,7 +81,8 @@ class Stack:
     def _compose(self, *words: str) -> str:
         command = (self.compose, "--in-pod", "false", "--project-name", self.project)
         files = ("--file", BASE.name, "--file", "order.yml")
-        return self.engine.run(*command, *files, *words, cwd=self.folder)
+        profiles = [word for name in SPECIALISED for word in ("--profile", name)]
+        return self.engine.run(*command, *files, *profiles, *words, cwd=self.folder)
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """What podman knows of a service's containers, by name."""
@@ -111,6 +121,28 @@ class Stack:
         os.kill(container["State"]["Pid"], signal.SIGKILL)
         return str(container["Name"])
 
+    def stop(self, service: str) -> tuple[int, float]:
+        """End a service's first container as a host would; answers its exit code and seconds."""
+        name, began = self.containers(service)[0]["Name"], time.monotonic()
+        self.engine.run("podman", "stop", "--time", "40", name)
+        took = time.monotonic() - began
+        (code,) = [c["State"]["ExitCode"] for c in self.containers(service) if c["Name"] == name]
+        return int(code), took
+
+    def told(self, service: str, event: str) -> dict[str, Any] | None:
+        """The last line with this event in the log of a service's first container."""
+        logs = ("podman", "logs", self.containers(service)[0]["Name"])
+        done = subprocess.run(
+            logs, env=self.engine.environment, capture_output=True, text=True, check=False
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        said = [json.loads(line) for line in lines if line.startswith("{")]
+        return next((line for line in reversed(said) if line.get("event") == event), None)
+
+    def logins(self) -> set[str]:
+        """As whom the parts are signed in to the database."""
+        return {login for (login,) in self.ask(LOGINS)}
+
     def client(self) -> Client:
         """Somebody who has signed in, with an account that the command line made."""
         added = self.inside("api", "lockkeeper", "user", "add", USER, "--json")
@@ -146,6 +178,7 @@ def folder_for(parent: Path, images: dict[str, str], port: int) -> Path:
         "FILES_DIR": "./files",
         "OSV_PATH": "/srv/lockkeeper/advisories",
         "SOURCE_REPOSITORY_URL": npmrc.registry(os.environ, Path.home()) or "",
+        "TARGET_REPOSITORY_URL": "https://npm.example.test",  # asked by nobody here
         "TRIVY_URL": "",
     }
     with (folder / ".env").open("a") as file:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -192,7 +193,8 @@ def test_another_migrator_that_does_not_finish_is_reported(
     observer: Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run, "_TURN_TIMEOUT", "10ms")
+    monkeypatch.setattr(run, "_TURN_TIMEOUT", 0.0)
+    monkeypatch.setattr(run, "_PAUSE", 0.01)
     with observer.begin() as other:
         other.execute(text(f"SELECT pg_advisory_xact_lock({run._ADVISORY_LOCK})"))
 
@@ -200,6 +202,47 @@ def test_another_migrator_that_does_not_finish_is_reported(
             run.upgrade(empty_database_url)
 
     assert run.current(empty_database_url) is None
+
+
+def test_a_migrator_that_waits_for_another_does_not_keep_it_from_building_an_index(
+    two_migrations: None,
+    empty_database_url: str,
+    observer: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "_PAUSE", 0.01)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lockkeeper-migrate'"
+    with ThreadPoolExecutor(1) as migrators, observer.connect() as other:
+        other.execute(text(f"SELECT pg_advisory_lock({run._ADVISORY_LOCK})"))
+        other.execute(text("CREATE TABLE large (id int)"))
+        other.commit()
+        waits = migrators.submit(run.upgrade, empty_database_url)
+        try:
+            eventually(lambda: observed(observer, waiting) == 1)
+            with observer.connect().execution_options(isolation_level="AUTOCOMMIT") as building:
+                building.execute(text("SET statement_timeout = '10s'"))
+                building.execute(text("CREATE INDEX CONCURRENTLY ON large (id)"))
+        finally:
+            other.execute(text("SELECT pg_advisory_unlock_all()"))
+        waits.result(30)
+
+    assert run.current(empty_database_url) == "second"
+
+
+def test_a_database_that_names_two_revisions_is_told_in_one_line(
+    two_migrations: None, empty_database_url: str, observer: Engine
+) -> None:
+    run.upgrade(empty_database_url)
+    with observer.begin() as connection:
+        connection.execute(text("INSERT INTO alembic_version VALUES ('first')"))
+
+    with pytest.raises(run.MigrationError, match="alembic_version names first and second"):
+        run.pending(empty_database_url)
+
+
+def observed(observer: Engine, query: str) -> Any:
+    with observer.connect() as connection:
+        return connection.execute(text(query)).scalar_one()
 
 
 def migrate(url: str, revision: str, how: Callable[[Config, str], None] = command.upgrade) -> None:

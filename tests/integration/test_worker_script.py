@@ -122,12 +122,13 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_code(house: House, place: P
     assert [finished.returncode for finished in ended] == [1, 1, 2, 2, 3]
     assert [finished.stderr for finished in ended] == [""] * 5
     said = [finished.stdout.splitlines()[-1] for finished in ended]
+    refused = "GET /ready: [Errno 111] Connection refused"
     assert said[0].startswith("FAILED: POST /api/auth/login answered 401: ")
     assert said[1].startswith("FAILED: POST /api/packages/upload answered 400: ")
     assert said[2:] == [
         "FAILED: none.json is no file",
         "FAILED: LOCKKEEPER_PASSWORD is not set",
-        f"FAILED: nothing answers at http://127.0.0.1:{port}",
+        f"FAILED: http://127.0.0.1:{port} is not ready: {refused}",
     ]
 
 

@@ -1,4 +1,7 @@
-"""Package bytes kept by content hash: written once, whole or not at all, hashed by every reader."""
+"""Package bytes kept by content hash: written once, whole or not at all, hashed by every reader.
+
+They lie in a directory, and where machines share none, in a bucket that all of them reach as well.
+"""
 
 import errno
 import hashlib
@@ -12,9 +15,18 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+from backend.settings import Settings
+from backend.storage.blobs import BlobMissing, Blobs, StorageError
+from backend.storage.configured import blobs_of
 from backend.storage.durable import make_directory, sync_directory
+
+SHARED: Final = "packages"
+"""The folder of package bytes in the store that machines share."""
+
+LARGEST: Final = 100 * 1024 * 1024
+"""Bytes of a package, unless the settings say otherwise."""
 
 _SHA512 = re.compile(r"[0-9a-f]{128}")
 _CHUNK = 1024 * 1024
@@ -34,7 +46,12 @@ class ContentAltered(ContentError):
 
 
 class ContentUnavailable(ContentError):
-    """The disk is full or cannot be used now: worth another attempt."""
+    """The disk is full, or it or the shared store cannot be used now: worth another attempt."""
+
+
+def shared_key(sha512: str) -> str:
+    """The name of a hash's bytes in the store that machines share."""
+    return f"{SHARED}/{sha512}"
 
 
 class ContentStore:
@@ -43,13 +60,31 @@ class ContentStore:
     Safe to share between threads and processes: a file appears under its name by one rename, after
     its bytes are on the disk, so a crash at any moment leaves the whole file or none.
 
+    What a writer commits is in the shared store as well before anybody can have its hash from it;
+    what a reader lacks comes from there, and is kept. So the directory may be lost at any moment.
+
     Args:
         root: a directory on one file system; made when the first bytes are written.
+        shared: a store that all machines reach; None where they share the directory, or nothing.
+        largest: bytes of what may come from there; anything larger was never put there by us.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shared: Blobs | None = None, *, largest: int = LARGEST) -> None:
         self.root = root
+        self.shared = shared
+        self._largest = largest
         self._incoming = root / "incoming"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The one that the settings name; a bucket, where there is one, is shared."""
+        shared = blobs_of(settings) if settings.storage_backend == "s3" else None
+        return cls(settings.package_cache_dir, shared, largest=settings.download_max_bytes)
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was ever written here."""
+        return self._incoming.is_dir()
 
     def path(self, sha512: str) -> Path:
         """Where the bytes of a hash (128 hex digits) belong, whether or not they are there."""
@@ -72,23 +107,44 @@ class ContentStore:
         """Read the bytes of a hash into memory and check them: what is returned is what was hashed.
 
         Raises:
-            ContentMissing: they are not kept here.
-            ContentAltered: they had changed; the file is gone now.
-            ContentUnavailable: the disk failed.
+            ContentMissing, ContentAltered, ContentUnavailable: as :meth:`chunks` does.
+        """
+        content = io.BytesIO()
+        for chunk in self.chunks(sha512):
+            content.write(chunk)
+        content.seek(0)
+        return content
+
+    def chunks(self, sha512: str) -> Iterator[bytes]:
+        """The bytes of a hash, in pieces; they are right once the last has come without an error.
+
+        Raises:
+            ContentMissing: they are kept neither here nor in the shared store.
+            ContentAltered: they had changed; they are gone from where they were.
+            ContentUnavailable: the disk or the shared store failed.
         """
         path = self.path(sha512)
-        content = io.BytesIO()
         digest = hashlib.sha512()
-        with _disk_failures(), _open(path) as file:
+        with _disk_failures(), self._open(sha512) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-                content.write(chunk)
+                yield chunk
         if digest.hexdigest() != sha512:
             with _disk_failures():
                 path.unlink(missing_ok=True)
-            raise ContentAltered(f"the kept bytes of sha512 {sha512[:16]}… had been altered")
-        content.seek(0)
-        return content
+            raise _altered(sha512)
+
+    def share(self, sha512: str) -> None:
+        """See to it that other machines have the bytes of a hash, too.
+
+        Raises:
+            ContentMissing, ContentAltered, ContentUnavailable: as :meth:`chunks` does.
+        """
+        if self.shared is not None:
+            key = shared_key(sha512)
+            with _shared_failures():
+                if not self.shared.holds(key):
+                    self.shared.put(key, self.chunks(sha512))
 
     def kept(self) -> Iterator[Path]:
         """The files of all hashes that are kept."""
@@ -100,8 +156,30 @@ class ContentStore:
         """The files of writers that are at work, or were interrupted."""
         return self._incoming.glob("part-*")
 
+    def _open(self, sha512: str) -> io.FileIO:
+        path = self.path(sha512)
+        try:
+            return _open(path)
+        except ContentMissing:
+            if self.shared is None:
+                raise
+            self._fetch(self.shared, sha512)
+        return _open(path)
+
+    def _fetch(self, shared: Blobs, sha512: str) -> None:
+        """Keep here what the shared store has."""
+        key = shared_key(sha512)
+        with self.writer() as writer, _shared_failures():
+            with shared.open(key) as source:
+                while writer.size <= self._largest and (chunk := source.read(_CHUNK)):
+                    writer.write(chunk)
+            if writer.size > self._largest or writer.sha512 != sha512:
+                shared.delete(key)
+                raise _altered(sha512)
+            writer.keep()
+
     def sweep(self, older_than: timedelta = _STALE) -> int:
-        """Remove what interrupted writers left behind; returns how many files that were."""
+        """Remove what interrupted writers left behind; returns how many of them that were."""
         removed = 0
         horizon = time.time() - older_than.total_seconds()
         with _disk_failures():
@@ -110,6 +188,9 @@ class ContentStore:
                     if path.stat().st_mtime < horizon:
                         path.unlink()
                         removed += 1
+        if self.shared is not None:
+            with _shared_failures():
+                removed += self.shared.sweep(SHARED, older_than)
         return removed
 
 
@@ -155,11 +236,18 @@ class ContentWriter:
         return self._digest.hexdigest()
 
     def commit(self) -> str:
-        """Keep the bytes under their hash, durably, and return it.
+        """Keep the bytes under their hash, durably and for all machines, and return it.
 
         Raises:
-            ContentUnavailable: the disk is full or failed; nothing was kept.
+            ContentUnavailable: the disk is full or failed, and nothing was kept; or the shared
+                store failed, and they are kept here alone.
         """
+        sha512 = self.keep()
+        self._store.share(sha512)
+        return sha512
+
+    def keep(self) -> str:
+        """As :meth:`commit`, but on this machine alone."""
         target = self._store.path(self.sha512)
         with _disk_failures():
             self._file.flush()
@@ -184,8 +272,22 @@ def _disk_failures() -> Iterator[None]:
         raise ContentUnavailable(f"the package cache {state}: {reason}") from error
 
 
+@contextmanager
+def _shared_failures() -> Iterator[None]:
+    try:
+        yield
+    except BlobMissing as error:
+        raise ContentMissing(str(error)) from None
+    except StorageError as error:
+        raise ContentUnavailable(f"the shared package cache cannot be used: {error}") from error
+
+
 def _open(path: Path) -> io.FileIO:
     try:
         return io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except FileNotFoundError:
         raise ContentMissing(f"no bytes are kept under sha512 {path.name[:16]}…") from None
+
+
+def _altered(sha512: str) -> ContentAltered:
+    return ContentAltered(f"the kept bytes of sha512 {sha512[:16]}… had been altered")

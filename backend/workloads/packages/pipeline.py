@@ -1,12 +1,13 @@
 """The packages workload's work: a step for each stage of its queue."""
 
 from datetime import timedelta
+from functools import partial
 
 from backend.queue.breaker import Breakers
 from backend.queue.duty import Duty
 from backend.queue.pipeline import Isolation, Pipeline, Step
 from backend.settings import Settings, SettingsError
-from backend.workloads.packages import recording
+from backend.workloads.packages import housekeeping, recording
 from backend.workloads.packages.lifecycle import (
     DOWNLOAD,
     INSPECT,
@@ -19,7 +20,7 @@ from backend.workloads.packages.lifecycle import (
 from backend.workloads.packages.publishing import snapshot as publishing
 from backend.workloads.packages.publishing.recording import of_publishing
 from backend.workloads.packages.publishing.tools import PublishingTools
-from backend.workloads.packages.snapshot import reader
+from backend.workloads.packages.snapshot import read
 from backend.workloads.packages.steps import private_copy
 from backend.workloads.packages.steps.download import fetch_bytes, with_bytes
 from backend.workloads.packages.steps.inspect import inspect_tarball, rehearse
@@ -32,6 +33,8 @@ from backend.workloads.packages.waivers import settling
 INSPECT_SECONDS = 120
 INSPECT_MEMORY = 1024 * 1024 * 1024  # bytes of address space; a 100 MB tarball needs half of it
 SLACK = timedelta(seconds=60)
+SHARED = timedelta(seconds=400)
+"""What the shared store's own limits add up to: it is asked and given bytes, thrice each."""
 WAIVERS = timedelta(seconds=5)
 
 
@@ -50,9 +53,10 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
     return [vetting(settings, tools), *([publisher(settings, tools, url)] if url else [])]
 
 
-def duties(_settings: Settings) -> list[Duty]:
-    """What a worker does besides: verdicts follow the waivers in force."""
-    return [Duty(name="waivers", every=WAIVERS, run=settling.follow)]
+def duties(settings: Settings) -> list[Duty]:
+    """What a worker does besides: verdicts follow the waivers in force; its cache stays small."""
+    waivers = Duty(name="waivers", every=WAIVERS, run=settling.follow)
+    return [waivers, *housekeeping.duties(settings)]
 
 
 def publisher(settings: Settings, tools: VettingTools, url: str) -> Pipeline:
@@ -73,7 +77,7 @@ def publisher(settings: Settings, tools: VettingTools, url: str) -> Pipeline:
                 publish,
                 write=of_publishing,
                 # To take back a version is at most five requests, to publish one four.
-                timeout=settings.download_timeout * 6 + SLACK * 3,
+                timeout=settings.download_timeout * 6 + SLACK * 3 + SHARED,
             ),
         ),
     )
@@ -82,11 +86,11 @@ def publisher(settings: Settings, tools: VettingTools, url: str) -> Pipeline:
 def vetting(settings: Settings, tools: VettingTools) -> Pipeline:
     """The queue of what was asked for."""
     asking = settings.download_timeout + SLACK
-    scanning = settings.trivy_timeout * (settings.trivy_max_retries + 1) + SLACK
+    scanning = settings.trivy_timeout * (settings.trivy_max_retries + 1) + SLACK + SHARED
     scanning += settings.guarddog_timeout
     return Pipeline(
         queue=VETTING_QUEUE,
-        read=reader(tools.cache),
+        read=read,
         tools=tools,
         breakers=tools.breakers,
         batch=settings.worker_max_packages_per_cycle,
@@ -104,7 +108,7 @@ def vetting(settings: Settings, tools: VettingTools) -> Pipeline:
                 fetch_bytes,
                 recording.save_download,
                 write=recording.of_download,
-                timeout=asking,
+                timeout=asking + SHARED,
                 carry=with_bytes,
                 rides=True,
             ),
@@ -116,7 +120,7 @@ def vetting(settings: Settings, tools: VettingTools) -> Pipeline:
                 isolation=Isolation.PROCESS,
                 memory=INSPECT_MEMORY,
                 result=Inspected,
-                prepare=private_copy.prepare,
+                prepare=partial(private_copy.prepare, tools),
                 rehearse=rehearse,
                 carry=with_inspection,
                 rides=True,

@@ -1,13 +1,11 @@
 """What a step is given: plain values read in one statement, no session, no ORM."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from backend.autocommit import Autocommit, Statement
 from backend.workloads.packages.advisories import known
-from backend.workloads.packages.cache import ContentStore
 from backend.workloads.packages.denied_versions import COPY_DENIALS, DENIALS, WAIT, denial_of
 from backend.workloads.packages.heuristics.resemblance import NAMES
 from backend.workloads.packages.policy import MARK, PolicyInForce, policy_in_force
@@ -20,8 +18,8 @@ class PackageSnapshot(BaseModel):
     """One artifact as it stands now.
 
     ``integrity`` is what the lock declares (SRI text, several separated by spaces, None for
-    nothing); ``sha512`` (hex) and ``path`` are set once the bytes are known. What is left out of
-    its JSON is not for a child process.
+    nothing); ``sha512`` (hex) is set once the bytes are known. What is left out of its JSON is not
+    for a child process.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -31,7 +29,6 @@ class PackageSnapshot(BaseModel):
     version: str
     integrity: str | None
     sha512: str | None
-    path: str | None
     registry_record: dict[str, Any] | None = Field(exclude=True)
     inspection: SkipValidation[Inspection | dict[str, Any] | None] = Field(exclude=True)
     """What the tarball says of itself, as found or as stored; not for a child process."""
@@ -65,26 +62,23 @@ WHERE s.id = %(row_id)s
 _SETTLED: Final = Statement(WAIT)
 
 
-def reader(cache: ContentStore) -> Callable[[Autocommit, int], PackageSnapshot | None]:
-    def read(statements: Autocommit, row_id: int) -> PackageSnapshot | None:
-        rows = statements.together((_SETTLED, READ), {"row_id": row_id})
-        if not rows:
-            return None
-        found = rows[0]
-        return PackageSnapshot(
-            artifact_id=found.id,
-            name=found.name,
-            version=found.version,
-            integrity=found.integrity or None,
-            sha512=found.sha512,
-            path=str(cache.path(found.sha512).absolute()) if found.sha512 else None,
-            registry_record=found.registry_record,
-            inspection=found.inspection,
-            policy=policy_in_force(statements, found.policy_mark),
-            imported=found.imported,
-            denied=denial_of(found.version, found.denials, found.copy_denials),
-            names=found.names,
-            waivers=of_version(found.version, found.waivers),
-        )
-
-    return read
+def read(statements: Autocommit, row_id: int) -> PackageSnapshot | None:
+    """The artifact of a row of ``package_status``; None where the row is gone."""
+    rows = statements.together((_SETTLED, READ), {"row_id": row_id})
+    if not rows:
+        return None
+    found = rows[0]
+    return PackageSnapshot(
+        artifact_id=found.id,
+        name=found.name,
+        version=found.version,
+        integrity=found.integrity or None,
+        sha512=found.sha512,
+        registry_record=found.registry_record,
+        inspection=found.inspection,
+        policy=policy_in_force(statements, found.policy_mark),
+        imported=found.imported,
+        denied=denial_of(found.version, found.denials, found.copy_denials),
+        names=found.names,
+        waivers=of_version(found.version, found.waivers),
+    )

@@ -63,7 +63,7 @@ class VettingTools:
                 timeout=settings.download_timeout,
                 breakers=breakers,
             ),
-            cache=ContentStore(settings.package_cache_dir),
+            cache=ContentStore.of(settings),
             sources=tuple(_sources(settings, breakers)),
             breakers=breakers,
             scanners=tuple(
@@ -148,6 +148,16 @@ class Persistent:
             except ScanTransient:
                 time.sleep(RETRY_PAUSE * 2**tried)
         return self.source.scan(components, directory)
+
+
+@contextmanager
+def cache_errors(breakers: Breakers) -> Iterator[None]:
+    """What goes wrong with the package cache, or with a registry meanwhile, in the engine's words.
+
+    A full disk or a bucket that is away is no row's fault: once it is known, rows wait.
+    """
+    with registry_errors(), breakers.of("package cache").guard(ContentUnavailable):
+        yield
 
 
 @contextmanager

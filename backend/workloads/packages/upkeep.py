@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.settings import Settings
-from backend.upkeep import Cache, Entry
-from backend.workloads.packages.cache import ContentStore
+from backend.upkeep import Cache, Entry, Files, SharedBlobs
+from backend.workloads.packages.cache import SHARED, ContentStore
 
 SCRATCH: Final = tuple(
     f"lockkeeper-{tool}-*" for tool in ("advisories", "guarddog", "publish", "scan", "trivy")
@@ -30,26 +30,43 @@ GROUP BY a.sha512
 
 
 def caches(settings: Settings) -> list[Cache]:
-    """Those of a worker with these settings."""
-    store = ContentStore(settings.package_cache_dir)
+    """Those of a worker with these settings, and what it shares with others."""
+    store = ContentStore.of(settings)
+    return [*_of_this_machine(store), *_of_all_machines(store)]
+
+
+def _of_this_machine(store: ContentStore) -> list[Cache]:
     return [
         Cache(
             name="packages",
             meaning="Bytes of packages. Those of packages that are published, or recalled since,"
             " may go, and old ones that belong to no package; they are fetched again if need be.",
-            paths=store.kept,
+            contents=Files(store.kept),
             removable=removable,
         ),
         Cache(
             name="unfinished downloads",
             meaning="What interrupted downloads left in the package cache.",
-            paths=store.unfinished,
+            contents=Files(store.unfinished),
         ),
         Cache(
             name="scratch folders",
             meaning="What killed workers left of the folders that packages are scanned in.",
-            paths=partial(_scratch, Path(tempfile.gettempdir())),
+            contents=Files(partial(_scratch, Path(tempfile.gettempdir()))),
         ),
+    ]
+
+
+def _of_all_machines(store: ContentStore) -> list[Cache]:
+    if store.shared is None:
+        return []
+    return [
+        Cache(
+            name="shared packages",
+            meaning="Bytes of packages in the bucket. The same may go as of this machine's.",
+            contents=SharedBlobs(store.shared, SHARED),
+            removable=removable,
+        )
     ]
 
 
@@ -58,17 +75,21 @@ def removable(session: Session, entries: Sequence[Entry], expired_only: bool) ->
 
     Those that no package is known to have may be on their way into the database: only old ones go.
     """
-    hashes = [entry.path.name for entry in entries]
+    hashes = [_hash(entry) for entry in entries]
     found = session.execute(_NEEDED, {"hashes": hashes})
     needed = {row.sha512: row.needed for row in found}
 
     def may_go(entry: Entry) -> bool:
-        known = needed.get(entry.path.name)
+        known = needed.get(_hash(entry))
         if known is None:
             return entry.old
         return not known and (entry.old or not expired_only)
 
     return [entry for entry in entries if may_go(entry)]
+
+
+def _hash(entry: Entry) -> str:
+    return entry.name.rpartition("/")[2]
 
 
 def _scratch(folder: Path) -> Iterator[Path]:

@@ -6,7 +6,8 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from alembic import command
+from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
@@ -14,7 +15,9 @@ from backend.database_roles import rights
 from backend.db import make_engine
 from backend.embedded import wheel_installations
 from backend.embedded.installation import host_installations
+from backend.migrations import run as migrations
 from backend.migrations.run import upgrade
+from backend.settings import psycopg2_url
 from tests.command_line import Finished, environment, error_line, lockkeeper
 from tests.conftest import open_directory
 from tests.role_server import role_server
@@ -86,6 +89,14 @@ def owners(engine: Engine) -> set[str]:
         return set(connection.scalars(text(query)))
 
 
+def undo(url: str, revision: str) -> None:
+    engine = create_engine(psycopg2_url(url), poolclass=NullPool)
+    with engine.connect() as connection:
+        config = migrations._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
 def run(engine: Engine, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(statement))
@@ -136,10 +147,7 @@ def test_what_was_granted_by_hand_is_found_and_taken_back_by_the_next_migration(
 def test_what_a_migration_makes_is_the_owners_and_granted_at_once(
     owner: Engine, env: Mapping[str, str], url: str
 ) -> None:
-    run(owner, "DROP FUNCTION attempts_make_week")
-    run(owner, "DROP FUNCTION attempts_drop_week")
-    run(owner, "DROP FUNCTION decide_by_policy")
-    run(owner, "UPDATE alembic_version SET version_num = '0016'")
+    undo(url, "0016")
 
     assert lockkeeper("roles", "check", env=env).returncode == 1
     upgrade(url)

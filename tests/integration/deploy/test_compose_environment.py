@@ -9,10 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import URL, make_url
 
 from tests.command_line import environment, lockkeeper
 from tests.compose import BASE, REPOSITORY, resolved
+from tests.conftest import open_directory
 from tests.integration.queue.ledger import eventually
+from tests.role_server import role_server
 from tests.verdaccio import free_port
 
 FOLDERS = {
@@ -22,13 +25,23 @@ FOLDERS = {
 
 
 @pytest.fixture(scope="module")
-def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What init-env wrote; and where its files of secrets are."""
+def server() -> Iterator[URL]:
+    """An empty database, as a user who may make roles, as the service db has one."""
+    with open_directory() as folder, role_server(folder / "data") as url:
+        yield make_url(url).set(drivername="postgresql")
+
+
+@pytest.fixture(scope="module")
+def variables(server: URL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What init-env wrote, of a server that is here; and where its files of secrets are."""
     folder = tmp_path_factory.mktemp("made")
     subprocess.run([REPOSITORY / "scripts" / "init-env", folder], check=True, capture_output=True)
     lines = (folder / ".env").read_text().splitlines()
     made = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    return made | {"SECRETS": str(folder / "secrets")}
+    here = f"@{server.host}:{server.port}/{server.database}"
+    there = {name: url.replace("@db:5432/lockkeeper", here) for name, url in made.items()}
+    own = {"DATABASE_URL": server.render_as_string(hide_password=False)}
+    return there | own | {"SECRETS": str(folder / "secrets")}
 
 
 def container(name: str, variables: dict[str, str], home: Path, **changed: str) -> dict[str, str]:
@@ -60,13 +73,12 @@ def running(command: str, env: dict[str, str]) -> Iterator["subprocess.Popen[byt
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_parts_start_say_how_they_are_and_end_on_sigterm(
-    empty_database_url: str, variables: dict[str, str], tmp_path: Path
+    variables: dict[str, str], tmp_path: Path
 ) -> None:
+    """Each as its own login, which `migrate` made."""
     ports = {"API_PORT": str(free_port()), "WORKER_METRICS_PORT": str(free_port())}
-    changed = {"DATABASE_URL": empty_database_url, **ports}
     envs = {
-        name: container(name, variables, tmp_path, **changed)
-        for name in ("migrate", "api", "worker")
+        name: container(name, variables, tmp_path, **ports) for name in ("migrate", "api", "worker")
     }
 
     def code(part: str) -> int:
@@ -75,7 +87,7 @@ def test_the_parts_start_say_how_they_are_and_end_on_sigterm(
     with ExitStack() as house:
         worker = house.enter_context(running("worker", envs["worker"]))
         api = house.enter_context(running("api", envs["api"]))
-        eventually(lambda: (code("worker"), code("api")) == (1, 1), within=60)  # no schema yet
+        eventually(lambda: (code("worker"), code("api")) == (1, 1), within=60)  # nobody let in yet
         assert lockkeeper("migrate", env=envs["migrate"]).returncode == 0
         eventually(lambda: (code("worker"), code("api")) == (0, 0), within=60)
 

@@ -65,7 +65,7 @@ def test_bytes_that_match_are_kept_under_their_own_sha512(fetch: Fetcher) -> Non
     assert found.sha512_hex == hashlib.sha512(TARBALL).hexdigest()
     assert found.integrity == integrity(TARBALL)
     assert (found.size, found.checked, found.registry_agrees) == (len(TARBALL), "sha512", True)
-    assert found.path.read_bytes() == TARBALL
+    assert fetch.cache.open_verified(found.sha512_hex).read() == TARBALL
     assert not found.from_cache
 
 
@@ -199,7 +199,7 @@ def test_kept_bytes_are_not_used_for_a_weak_or_absent_claim(fetch: Fetcher) -> N
 
 
 def test_kept_bytes_that_were_altered_are_fetched_again(fetch: Fetcher) -> None:
-    path = fetch().path
+    path = fetch.cache.path(fetch().sha512_hex)
     path.chmod(0o600)
     path.write_bytes(b"altered")
     found = fetch()
@@ -226,7 +226,8 @@ def test_eight_threads_download_at_once_through_one_origin(fetch: Fetcher) -> No
         fetch.server.publish(name, "1.0.0", tarball)
 
     def one(name: str) -> bytes:
-        return fetch(name, expected=(integrity(tarballs[name]),)).path.read_bytes()
+        found = fetch(name, expected=(integrity(tarballs[name]),))
+        return fetch.cache.open_verified(found.sha512_hex).getvalue()
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(one, tarballs)) == list(tarballs.values())

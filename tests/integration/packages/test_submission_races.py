@@ -108,9 +108,7 @@ def test_a_withdrawal_beside_an_upload_never_strands_a_package(house: House) -> 
 
 def a_download_in_commit(house: House, lease: Lease, sha512: str) -> Callable[[Session], None]:
     """The second half of the transaction in which a worker records a download."""
-    result = DownloadResult(
-        sha512=sha512, path="unread", size=1, checked="none", registry_agrees=None
-    )
+    result = DownloadResult(sha512=sha512, size=1, checked="none", registry_agrees=None)
 
     def finish(session: Session) -> None:
         save_download(session, lease, result)

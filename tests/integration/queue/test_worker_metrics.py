@@ -141,6 +141,7 @@ def test_rows_of_a_dead_worker_are_counted_as_reaped_and_the_third_stall_as_pois
     eventually(lambda: attempts(daemon) == {("done", ""): 2})
 
 
+@pytest.mark.slow
 def test_suspects_that_ran_in_a_process_of_their_own_are_counted_here(
     rows: Rows, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,22 @@ def test_a_worker_whose_heartbeats_fail_is_alive_but_not_ready(
         assert said["checks"] == {"threads": "ok", "claiming": "ok"}
         assert probes.answer("/health", "").status == 200
         assert value(daemon, "database_silence_seconds") > 0.4
+    eventually(lambda: probes.answer("/ready", "").status == 200)
+
+
+def test_a_worker_whose_claims_never_come_to_an_end_is_not_ready(
+    engine: Engine, start: Start
+) -> None:
+    daemon = start(ttl=timedelta(seconds=0.2))
+    probes = probes_of(daemon, lease=TTL, token=None)
+    eventually(lambda: probes.answer("/ready", "").status == 200)
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE parcel"))  # heartbeats get through, no claim does
+        eventually(lambda: probes.answer("/ready", "").status == 503)
+        checks = json.loads(probes.answer("/ready", "").body)["checks"]
+
+    assert checks == {"threads": "ok", "database": "ok", "claiming": "held up: parcel"}
+    assert probes.answer("/health", "").status == 200  # to start it again would mend nothing
     eventually(lambda: probes.answer("/ready", "").status == 200)
 
 

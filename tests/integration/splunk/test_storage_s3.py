@@ -65,11 +65,13 @@ def test_what_was_put_is_read_copied_listed_and_deleted(
     assert (tmp_path / "copy").read_bytes() == b"one two"
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
     listed = list(blobs.keys(FOLDER))
-    assert [kept.key for kept in listed] == [OTHER, KEY]
+    assert [(kept.key, kept.size) for kept in listed] == [(OTHER, 0), (KEY, 7)]
+    assert blobs.holds(KEY)
     assert abs(listed[0].since - datetime.now(UTC)) < timedelta(hours=1)
 
     blobs.delete(KEY)
     blobs.delete(KEY)
+    assert not blobs.holds(KEY)
     assert [kept.key for kept in blobs.keys(FOLDER)] == [OTHER]
     with pytest.raises(BlobMissing):
         blobs.open(KEY)

@@ -1,6 +1,9 @@
 """``lockkeeper health`` against servers that answer as the parts do, or otherwise."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -112,3 +115,17 @@ def test_a_part_without_a_port_cannot_be_asked(
 
     assert cli.main(["health", part]) == 2
     assert PORTS[part] in capsys.readouterr().err
+
+
+def test_a_probe_costs_a_container_little() -> None:
+    """It is a new process every few seconds: SQLAlchemy alone would be a third of it."""
+    with answering(200, json.dumps({"checks": WELL}).encode()) as port:
+        program = (
+            "import sys; from backend.cli import main; code = main(['health', 'api']);"
+            "print('sqlalchemy' in sys.modules, code)"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            env={**os.environ, "API_PORT": str(port)},
+        ).stdout  # fmt: skip
+    assert said.splitlines()[-1] == "False 0"

@@ -1,6 +1,5 @@
 """``scripts/check-setup``: each check notices what it is for, and this copy passes."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -9,18 +8,13 @@ from types import ModuleType
 
 import pytest
 
-from tests.command_line import REPOSITORY
+from tests.command_line import REPOSITORY, script_module
 
 
 @pytest.fixture
 def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Of a copy that holds no more than the checks read, without faults."""
-    file = REPOSITORY / "scripts" / "check_setup.py"
-    spec = importlib.util.spec_from_file_location("check_setup", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script_module("check_setup")
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
     for name in module.NEEDED:
         here, there = REPOSITORY / name, tmp_path / name
@@ -86,10 +80,13 @@ def test_other_faults_are_noticed_too(
     assert problems(checks, check)
 
 
-def test_a_script_that_cannot_be_run_is_noticed(checks: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "scripts" / "run").chmod(0o644)
+@pytest.mark.parametrize("name", ["run", "test_worker.py"])
+def test_a_script_that_cannot_be_run_is_noticed(
+    checks: ModuleType, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "scripts" / name).chmod(0o644)
 
-    assert problems(checks, "structure") == ["scripts/run cannot be run: chmod +x"]
+    assert problems(checks, "structure") == [f"scripts/{name} cannot be run: chmod +x"]
 
 
 def test_a_version_that_is_not_the_pinned_one_is_noticed(

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from backend.database_roles import rights
+from backend.database_roles.logins import parsed
 from backend.identity.tokens import signing_secret
 from backend.settings import Settings
 from tests.compose import BASE, DEV, REPOSITORY, VARIABLE, Wanting, resolved
@@ -19,9 +21,18 @@ SECRETS = (
     "POSTGRES_PASSWORD", "JWT_SECRET", "METRICS_TOKEN", "WEBHOOK_KEY", "SPLUNK_KEY", "TASK_KEY",
     "SOURCE_TOKEN", "TARGET_TOKEN", "INFERENCE_TOKEN", "AWS_SECRET_ACCESS_KEY",
 )  # fmt: skip
+LOGINS = {
+    "migrate": "DATABASE_URL", "api": "API_DATABASE_URL", "worker": "WORKER_DATABASE_URL",
+    "publisher": "PUBLISHER_DATABASE_URL", "splunk-worker": "SPLUNK_DATABASE_URL",
+    "task-worker": "TASK_DATABASE_URL",
+}  # fmt: skip
+"""Where each service's DATABASE_URL comes from."""
 ENVIRONMENT = {name: f"{name.lower()}-".ljust(40, "7") for name in SECRETS} | {
     "JWT_SECRET": "Zk3v9Qw7Lx2Tb8Yp5Nd1Rf6Hs4Jg0McA",
-    "DATABASE_URL": "postgresql://lockkeeper:word@db:5432/lockkeeper",
+    **{
+        variable: f"postgresql://{name.replace('-', '_')}:word@db:5432/lockkeeper"
+        for name, variable in LOGINS.items()
+    },
     "TARGET_REPOSITORY_URL": "https://npm.example.test",
 }
 WORKERS = {"worker", "publisher", "splunk-worker", "task-worker"}
@@ -94,6 +105,7 @@ def test_only_the_api_listens_outside_and_only_on_this_host(base: Services, dev:
     assert {name for name, service in base.items() if "ports" in service} == {"api"}
     assert base["api"]["ports"] == ["127.0.0.1:8000:8000"]
     assert dev["api"]["ports"] == ["127.0.0.1:8000:8000", "127.0.0.1:5000:8000"]
+    assert dev["api"]["deploy"]["replicas"] == 1
     for service in dev.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
@@ -109,7 +121,7 @@ def test_only_those_who_need_the_database_reach_it(base: Services) -> None:
 def test_no_secret_stands_in_the_files() -> None:
     for file in (BASE, DEV):
         for name, said in environments(file):
-            if name in {*SECRETS, "DATABASE_URL", "LISTEN_DATABASE_URL"}:
+            if name in {*SECRETS, *LOGINS.values(), "LISTEN_DATABASE_URL"}:
                 assert VARIABLE.fullmatch(said)
                 assert VARIABLE.fullmatch(said)["rest"] in {"", "run scripts/init-env first"}  # type: ignore[index]
 
@@ -146,6 +158,55 @@ def test_every_setting_reaches_somebody(base: Services) -> None:
     assert {str(field.alias) for field in Settings.model_fields.values()} - reached == {
         "WORKER_NAME"  # of two containers of one service it would name both
     }
+
+
+@pytest.mark.parametrize("name", LOGINS)
+def test_a_part_has_a_login_of_its_own_and_no_other(base: Services, name: str) -> None:
+    """Else a worker that was taken over would be the API."""
+    ours = ENVIRONMENT[LOGINS[name]]
+
+    assert base[name]["environment"]["DATABASE_URL"] == ours
+    assert {one for one in base if ours in " ".join(map(str, environment_of(base[one])))} == (
+        {name, "migrate"}  # which makes them
+    )
+
+
+def test_a_login_is_in_the_roles_of_what_its_service_does(base: Services) -> None:
+    logins = {
+        login.name.replace("_", "-"): login.roles
+        for login in parsed(base["migrate"]["environment"]["DATABASE_LOGINS"])
+    }
+    upkeep = {rights.TASKS, rights.MAINTENANCE}
+
+    assert logins == {
+        "api": {rights.API},
+        "worker": {rights.VETTER, rights.WEBHOOKS, rights.SPLUNK, *upkeep},
+        "publisher": {rights.PUBLISHER},
+        "splunk-worker": {rights.SPLUNK},
+        "task-worker": upkeep,
+    }
+
+
+def test_only_who_may_write_to_the_audit_log_holds_its_key(base: Services) -> None:
+    assert {name for name, service in base.items() if service.get("secrets")} == {
+        "worker", "task-worker",
+    }  # fmt: skip
+    assert {
+        name for name in base if "AUDIT_SIGNING_KEY_FILE" in base[name].get("environment", {})
+    } == {"worker", "task-worker"}
+
+
+def test_no_part_writes_where_another_works(base: Services) -> None:
+    """All are the same user: a worker could change what the publisher is about to publish."""
+    scratch = [
+        source
+        for name in ("api", *WORKERS)
+        for source, target, *_ in (str(volume).split(":") for volume in base[name]["volumes"])
+        if target == base[name]["environment"]["TMPDIR"]
+    ]
+
+    assert len(scratch) == len({*scratch}) == 1 + len(WORKERS)
+    assert "storage:/var/lib/lockkeeper/storage" not in base["publisher"]["volumes"]
 
 
 @pytest.mark.parametrize("missing", ["JWT_SECRET", "DATABASE_URL", "TASK_KEY", "POSTGRES_PASSWORD"])

@@ -1,5 +1,6 @@
 """``.env.example`` and what ``scripts/init-env`` makes of it."""
 
+import os
 import re
 import stat
 import subprocess
@@ -45,9 +46,10 @@ def variables(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def init_env(folder: Path) -> subprocess.CompletedProcess[str]:
+def init_env(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [REPOSITORY / "scripts" / "init-env", folder],
+        env={**os.environ, **environment},
         capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
 
@@ -132,14 +134,18 @@ def test_what_it_makes_is_accepted_random_and_for_its_owner_alone(
     for name, value in found.items():
         monkeypatch.setenv(name, value)
     settings = Settings.load()
-    keys = [value for name, value in found.items() if name != "DATABASE_URL"]
+    urls = {name: urlsplit(value) for name, value in found.items() if name.endswith("_URL")}
+    keys = [value for name, value in found.items() if name not in urls]
+    passwords = {str(url.password) for url in urls.values()}
 
     assert stat.S_IMODE((made / ".env").stat().st_mode) == 0o600
     assert stat.S_IMODE((made / "secrets").stat().st_mode) == 0o700
     assert isinstance(settings.jwt_secret, SecretStr)
     assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
     assert len(set(keys)) == len(keys) == 6
-    assert urlsplit(found["DATABASE_URL"]).password == found["POSTGRES_PASSWORD"]
+    assert urls["DATABASE_URL"].password == found["POSTGRES_PASSWORD"]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", password) for password in passwords)
+    assert len(passwords | {*keys}) == len(urls) + len(keys) - 1 == 11
 
 
 def test_nothing_of_the_example_is_lost(made: Path) -> None:
@@ -164,6 +170,24 @@ def test_two_runs_elsewhere_make_other_secrets(made: Path, tmp_path: Path) -> No
     keys = [made / "secrets" / "audit-key.pem", tmp_path / "secrets" / "audit-key.pem"]
     assert {name for name in here if here[name] == there[name]} == set()
     assert keys[0].read_bytes() != keys[1].read_bytes()
+
+
+@pytest.mark.parametrize("program", ["od", "sed", "base64"])
+def test_without_randomness_or_a_tool_nothing_is_left_half_made(
+    program: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    broken = tmp_path / "bin" / program
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    folder = tmp_path / "made"
+    folder.mkdir()
+
+    finished = init_env(folder, PATH=f"{broken.parent}:{os.environ['PATH']}")
+
+    assert finished.returncode != 0
+    left = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert left == (set() if program != "base64" else {".env"})
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:

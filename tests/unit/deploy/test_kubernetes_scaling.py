@@ -1,8 +1,16 @@
 """How many pods there are, at least and at most, by what they are counted, and room for them."""
 
-import pytest
+import os
+from itertools import chain
+from pathlib import Path
 
+import pytest
+import yaml
+
+from backend.settings import Settings
 from backend.workloads import queues
+from backend.workloads.splunk.steps.tables import MOST_BYTES
+from backend.workloads.tasks.lifecycle import MAINTENANCE, TASKS_QUEUE
 from tests.kubernetes import (
     FOLDER,
     OVERLAYS,
@@ -10,10 +18,12 @@ from tests.kubernetes import (
     amount,
     container,
     documents,
+    environment,
     of_kind,
     pods,
     rendered,
     selects,
+    text,
 )
 
 QUEUES = {
@@ -21,7 +31,12 @@ QUEUES = {
     "publisher": {"package_publisher"},
     "webhook-worker": {"events", "deliveries"},
     "splunk-worker": {"splunk"},
-    "task-worker": {"tasks"},
+    "task-worker": {
+        f"tasks/{partition}"
+        for partition in TASKS_QUEUE.partitions or ()
+        if partition != MAINTENANCE
+    },
+    "maintenance-worker": {f"tasks/{MAINTENANCE}"},
 }
 AMOUNTS = ("cpu", "memory", "ephemeral-storage")
 
@@ -39,25 +54,59 @@ def test_the_api_has_three_to_ten_pods_by_processor_and_memory() -> None:
 
 def test_workers_have_two_to_ten_pods_by_the_age_of_their_own_queues() -> None:
     scalers = of_kind("production", "ScaledObject")
-    assert scalers.keys() == QUEUES.keys()
-    assert set().union(*QUEUES.values()) == {queue.name for queue in queues()}
+    assert scalers.keys() == QUEUES.keys() == set(WORKERS)
+    wanted = [f"{queue.name}/{part}" if part else queue.name
+              for queue in queues() for part in queue.partitions or [""]]  # fmt: skip
+    assert sorted(chain.from_iterable(QUEUES.values())) == sorted(wanted)
     for name, scaler in scalers.items():
         spec = scaler["spec"]
         assert spec["scaleTargetRef"]["name"] == name
         assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, 10)
         asked = [it["metadata"] for it in spec["triggers"] if it["type"] == "metrics-api"]
-        assert {it["valueLocation"] for it in asked} == {
-            f'lockkeeper_queue_oldest_wait_seconds{{queue="{queue}"}}' for queue in QUEUES[name]
-        }
+        assert {it["valueLocation"] for it in asked} == set(map(location, QUEUES[name]))
+
+
+def location(queue: str) -> str:
+    """Where the API tells the age of a queue, or of a partition of one: "queue/partition"."""
+    name, _, partition = queue.partition("/")
+    if partition:
+        labels = f'queue="{name}",partition="{partition}"'
+        return f"lockkeeper_partition_oldest_wait_seconds{{{labels}}}"
+    return f'lockkeeper_queue_oldest_wait_seconds{{queue="{name}"}}'
 
 
 def test_without_keda_the_same_workers_have_as_many_pods_by_processor() -> None:
-    for scaler in documents((FOLDER / "components" / "autoscale-cpu" / "workers.yaml").read_text()):
+    by_cpu = documents((FOLDER / "components" / "autoscale-cpu" / "workers.yaml").read_text())
+    targets = [scaler["spec"]["scaleTargetRef"]["name"] for scaler in by_cpu]
+    assert sorted(targets) == sorted(WORKERS)
+    for name, scaler in zip(targets, by_cpu, strict=True):
         spec = scaler["spec"]
-        name = spec["scaleTargetRef"]["name"]
         age = of_kind("production", "ScaledObject")[name]["spec"]
         assert spec["minReplicas"] == age["minReplicaCount"]
         assert spec["maxReplicas"] == age["maxReplicaCount"]
+
+
+def test_the_components_that_no_overlay_chooses_fit_together(tmp_path: Path) -> None:
+    def path(*names: str) -> str:
+        return os.path.relpath(FOLDER.joinpath(*names), tmp_path)
+
+    chosen = ("storage-volumes", "availability", "autoscale-cpu")
+    (tmp_path / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "resources": [path("base")],
+                "components": [path("components", name) for name in chosen],
+            }
+        )
+    )
+    made = documents(text(tmp_path))
+    scaled = [
+        it["spec"]["scaleTargetRef"]["name"]
+        for it in made
+        if it["kind"] == "HorizontalPodAutoscaler"
+    ]
+    deployed = {it["metadata"]["name"] for it in made if it["kind"] == "Deployment"}
+    assert sorted(scaled) == sorted(deployed - {"trivy"})
 
 
 def test_the_metric_is_asked_for_where_the_service_is() -> None:
@@ -122,6 +171,28 @@ def test_there_is_room_for_all_of_them_at_once(overlay: str) -> None:
             )
             assert needed <= amount(str(hard[f"{kind}.{unit}"])), (kind, unit, needed)
     assert sum(counts.values()) <= int(hard["pods"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_a_pod_may_write_fits_its_limit_with_its_logs(overlay: str) -> None:
+    """Else it is evicted before a volume says that it is full."""
+    for name, pod in pods(overlay).items():
+        volumes = [it["emptyDir"] for it in pod["spec"]["volumes"] if "emptyDir" in it]
+        assert all("sizeLimit" in it for it in volumes), name
+        on_disk = sum(amount(it["sizeLimit"]) for it in volumes if it.get("medium") != "Memory")
+        limit = amount(container(pod)["resources"]["limits"]["ephemeral-storage"])
+        logs = amount("50Mi")  # as the kubelet keeps them: five files of 10 MiB
+        assert limit >= on_disk + logs, name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_splunk_worker_has_room_for_all_the_archives_that_it_holds(overlay: str) -> None:
+    pod = pods(overlay)["splunk-worker"]
+    given = environment(overlay, pod)
+    (tmp,) = [it["emptyDir"] for it in pod["spec"]["volumes"] if it["name"] == "tmp"]
+    held = int(str(given["WORKER_CONCURRENCY"]))
+    settings = Settings(_env_file=None)
+    assert held * (settings.splunk_max_upload_bytes + 3 * MOST_BYTES) <= amount(tmp["sizeLimit"])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -5,8 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
-from backend.database_roles.rights import OWNER, READER, ROLES
+from backend.database_roles import logins
+from backend.database_roles.rights import API, OWNER, PUBLISHER, READER, ROLES
 from backend.settings import Settings
 from backend.workloads import queues
 from tests.kubernetes import (
@@ -81,8 +83,10 @@ def test_each_pod_gets_the_secrets_it_needs_and_no_other(overlay: str) -> None:
     for name, pod in pods(overlay).items():
         given = {(secret, key) for secret, key, _ in secrets_of(overlay, pod)}
         assert {key for secret, key in given if secret == "lockkeeper-keys"} == KEYS[name], name
-        logins = {key for secret, key in given if secret == "lockkeeper-database"} - {"listen"}
-        assert logins == {LOGINS[name]} if name in LOGINS else not logins, name
+        urls = {key for secret, key in given if secret == "lockkeeper-database"} - {"listen"}
+        assert ("logins" in urls) is (name == "migrate"), name
+        urls.discard("logins")
+        assert urls == {LOGINS[name]} if name in LOGINS else not urls, name
 
 
 def test_there_is_a_login_for_each_role_of_the_database() -> None:
@@ -125,7 +129,15 @@ def test_the_secrets_of_a_first_try_are_those_that_the_pods_ask_for(tmp_path: Pa
         for line in (tmp_path / ".env").read_text().splitlines()
         if "=" in line and not line.startswith("#")
     )
-    assert secrets["lockkeeper-database"]["api"] == written["DATABASE_URL"]
+    urls = secrets["lockkeeper-database"]
+    assert urls["owner"] == written["DATABASE_URL"]
+    assert urls["api"] == written["API_DATABASE_URL"]
+    parts = {login.name: login.roles for login in logins.parsed(urls["logins"])}
+    assert OWNER not in set().union(*parts.values())
+    for part in set(LOGINS.values()) - {"owner"}:
+        assert f"lockkeeper_{part}" in parts[str(make_url(urls[part]).username)], part
+    assert parts["api"] == {API}
+    assert parts["publisher"] == {PUBLISHER}
     assert secrets["lockkeeper-keys"]["JWT_SECRET"] == written["JWT_SECRET"]
     key = (tmp_path / "secrets" / "audit-key.pem").read_text()
     assert secrets["lockkeeper-audit"]["audit-key.pem"] == key

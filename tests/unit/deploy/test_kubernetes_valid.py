@@ -89,7 +89,7 @@ def checked(folder: Path, resources: list[Resource]) -> str:
 def test_custom_resources_are_what_their_operators_understand(tmp_path: Path) -> None:
     custom = [it for it in everything() if it["apiVersion"] in SCHEMAS]
     assert {it["kind"] for it in custom} == {
-        "PodMonitor", "ScaledObject", "ServiceMonitor", "TriggerAuthentication",
+        "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor", "TriggerAuthentication",
     }  # fmt: skip
     assert checked(tmp_path / "right", custom) == ""
     scaled = next(it for it in custom if it["kind"] == "ScaledObject")

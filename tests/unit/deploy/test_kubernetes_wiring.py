@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from backend.cli import cli
 from backend.settings import Settings
 from backend.web.health import bp
+from backend.workloads.splunk.uploading import AT_MOST
 from tests.kubernetes import (
     COMPONENT,
     OVERLAYS,
@@ -38,7 +39,7 @@ WAYS_OUT = {  # besides the names of hosts
     "webhook-worker": {"database", "internet"},
     "splunk-worker": {"database", "storage"},
     "task-worker": {"database", "storage"},
-    "maintenance-worker": {"database"},
+    "maintenance-worker": {"database", "storage"},
     "trivy": {"internet"},
     "db": set[str](),
 }
@@ -127,6 +128,39 @@ def test_an_api_without_workers_stays_in_service(overlay: str) -> None:
 
 
 @everywhere
+def test_an_api_that_takes_uploads_with_all_its_threads_is_not_killed(overlay: str) -> None:
+    probe = container(pods(overlay)["api"])["livenessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] > AT_MOST.total_seconds()
+
+
+@everywhere
+def test_a_changed_setting_changes_no_job(overlay: str) -> None:
+    """It could not be applied: a job's template is immutable."""
+    settings = [name for name in of_kind(overlay, "ConfigMap") if name.startswith("settings-")]
+    assert len(settings) == 1
+    for job in of_kind(overlay, "Job").values():
+        assert settings[0] not in str(job)
+    assert settings[0] in str(of_kind(overlay, "Deployment")["api"])
+
+
+def test_a_certificates_challenge_is_answered() -> None:
+    """By a pod of cert-manager's in this namespace, behind a Service of type NodePort."""
+    solver: Resource = {"metadata": {"labels": {"acme.cert-manager.io/http01-solver": "true"}}}
+    (rule,) = allowed("production", "Ingress", solver)
+    assert "haproxy-controller" in str(rule["from"])
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8089}]
+    quota = of_kind("production", "ResourceQuota")["lockkeeper"]["spec"]["hard"]
+    assert int(quota["services.nodeports"]) >= 1
+
+
+def test_a_lost_zone_does_not_keep_the_others_small() -> None:
+    (spread,) = pods("production")["api"]["spec"]["topologySpreadConstraints"]
+    assert spread["whenUnsatisfiable"] == "DoNotSchedule"
+    assert spread["nodeTaintsPolicy"] == "Honor", "nodes that are down count for nothing"
+    assert spread["matchLabelKeys"] == ["pod-template-hash"]
+
+
+@everywhere
 def test_ports_are_those_that_are_listened_at(overlay: str) -> None:
     assert ports(pods(overlay)["api"]) == {"http": Settings(_env_file=None).api_port}
     for worker in pods(overlay).keys() & set(WORKERS):
@@ -149,6 +183,7 @@ def test_no_pod_could_do_harm_to_its_node_or_cluster(overlay: str) -> None:
     for name, pod in pods(overlay).items():
         spec, own = pod["spec"], container(pod)["securityContext"]
         assert spec["automountServiceAccountToken"] is False, name
+        assert spec.get("shareProcessNamespace") is (True if name != "db" else None), name
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] >= 999, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.kubernetes import of_kind
+
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "lockkeeper.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "lockkeeper.json"
@@ -98,6 +100,12 @@ def test_the_pages_name_every_alert_and_no_other() -> None:
     named = {name for page in pages for name in re.findall(r"`(Lockkeeper\w+)`", page.read_text())}
 
     assert named == alerts
+
+
+def test_an_operator_is_told_of_the_same_alerts() -> None:
+    (told,) = of_kind("production", "PrometheusRule").values()
+
+    assert told["spec"] == yaml.safe_load(RULES.read_text())
 
 
 def test_the_dashboard_asks_its_own_source_and_names_each_panel_once() -> None:

@@ -4,18 +4,16 @@ No PowerShell is run: its twin is, by ``tests/integration/test_worker_script.py`
 """
 
 import ast
-import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import tree_sitter_powershell
 from tree_sitter import Language, Node, Parser
 
-from tests.command_line import REPOSITORY
+from tests.command_line import REPOSITORY, script_module
 
 POWERSHELL = REPOSITORY / "scripts" / "test-worker.ps1"
 PYTHON = REPOSITORY / "scripts" / "test_worker.py"
@@ -103,6 +101,7 @@ def requests(found: Said) -> list[tuple[str, str]]:
 
 def test_the_powershell_script_is_powershell() -> None:
     assert wrong(POWERSHELL.read_bytes()) == []
+    assert POWERSHELL.read_text().isascii()  # else Windows wants a mark of its encoding
 
 
 def test_what_is_no_powershell_is_noticed() -> None:
@@ -128,6 +127,17 @@ def test_both_fail_in_the_same_words_and_with_the_same_codes() -> None:
     ]
 
 
+def test_both_clean_up_the_same() -> None:
+    words = [message for message, *_ in commands("Invoke-CleanUp")]
+
+    assert words == [message for (message,) in calls("clean_up")]
+    assert sorted(set(words)) == [
+        "request {requestid} is withdrawn",
+        "signed out",
+        "the stack is stopped",
+    ]
+
+
 def test_both_ask_the_same_of_the_api() -> None:
     asked = requests(commands("Invoke-Api"))
 
@@ -148,20 +158,11 @@ def test_both_take_the_same_options() -> None:
     assert {name.lower() for name in declared} == options
 
 
-def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lockkeeper_test_worker", PYTHON)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("fails", ["", "up", "exec"])
 def test_a_composed_stack_is_taken_away_whatever_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    script, log = loaded(), tmp_path / "log"
+    script, log = script_module("test_worker"), tmp_path / "log"
     program = tmp_path / "docker"
     program.write_text(
         f'#!/bin/sh\nshift 5\necho "$@" >>{log}\n[ "$1" != "{fails}" ] || exit 9\n'
@@ -173,7 +174,7 @@ def test_a_composed_stack_is_taken_away_whatever_happens(
     init.write_text("")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(script, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(script.Stack, "answers", lambda stack: stack.url == script.LOCAL)
+    monkeypatch.setattr(script.Stack, "refusal", lambda stack: stack.url.strip(script.LOCAL))
 
     with ExitStack() as running:
         if fails:

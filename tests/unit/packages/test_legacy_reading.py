@@ -1,12 +1,13 @@
 """A predecessor's row by itself: which word it gets here, and what is not believed."""
 
 import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
 
-from backend.workloads.packages.legacy import reading
-from backend.workloads.packages.legacy.reading import LeftOut
+from backend.workloads.packages.legacy import columns, reading
+from backend.workloads.packages.legacy.columns import LeftOut
 from backend.workloads.packages.legacy.words import known, standing
 
 
@@ -43,12 +44,14 @@ def test_a_word_that_nobody_knows_is_told() -> None:
         ("2024-05-06T07:08:09.5", "2024-05-06T07:08:09.500000+00:00"),
         ("2024-05-06T07:08:09+02:00", "2024-05-06T05:08:09+00:00"),
         ("infinity", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
         (7, None),
         (None, None),
     ],
 )
 def test_a_moment_without_a_zone_is_utc(value: Any, read: str | None) -> None:
-    assert reading.moment(value) == read
+    assert columns.moment(value) == read
 
 
 @pytest.mark.parametrize(
@@ -121,3 +124,65 @@ def test_a_report_in_no_known_form_is_only_its_counts(report: Any) -> None:
     scan = reading.scan({"id": 1, "scan_result": report, "low_count": 2})
 
     assert scan["notes"] == ["before the move a scanner found 2 low"]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "$argon2id$v=19$m=4294967295,t=1,p=1$c2FsdHNhbHQ$aGFzaA",
+        "$argon2id$v=19$m=8,t=4294967295,p=1$c2FsdHNhbHQ$aGFzaA",
+        "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA\n",
+        "$argon2id$",
+    ],
+)
+def test_no_hash_makes_a_sign_in_cost_more_than_a_server_has(password: str) -> None:
+    user = reading.user({"id": 1, "username": "a", "password": password})
+
+    assert user["password_hash"] == "none"
+
+
+@pytest.mark.parametrize("said", [False, 0, "f", "false", "disabled", "0", {}])
+def test_who_is_not_plainly_active_is_not(said: Any) -> None:
+    assert not reading.user({"id": 1, "username": "a", "is_active": said})["active"]
+    assert not reading.user({"id": 1, "username": "a", "deleted_at": "2024-05-06"})["active"]
+    assert reading.user({"id": 1, "username": "a", "is_active": 1})["active"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ("\\xZZ", b"\\xZZ"),
+        ("\\x7b7d", b"{}"),
+        ('{"lockfileVersion": true}', b'{"lockfileVersion": true}'),
+        ('{"lockfileVersion": 2.0}', b'{"lockfileVersion": 2.0}'),
+        (r'{"a": "https://me:pass@h.test/\ud800"}', rb'{"a": "https://h.test/\ud800"}'),
+        ("[" * 20_000, b"[" * 20_000),
+        (7, b"7"),
+    ],
+)
+def test_a_lock_that_is_none_is_kept_as_text(raw: Any, kept: bytes) -> None:
+    request = reading.request({"id": 1, "lock": raw})
+
+    assert b64decode(request["lock"]) == kept
+    assert request["lock_format"] == "unknown"
+
+
+def test_words_that_are_looked_up_are_short() -> None:
+    entry = reading.audit_entry({"id": 1, "resource_type": "x" * 9000, "action": "y" * 9000})
+    request = reading.request({"id": 1, "format": "z" * 9000})
+
+    assert max(len(entry["kind"]), len(entry["action"]), len(request["lock_format"])) < 200
+
+
+def test_what_has_no_moment_has_the_first_one() -> None:
+    assert reading.audit_entry({"id": 1, "created_at": "infinity"})["at"] == "epoch"
+    assert reading.scan({})["scanned_at"] == "epoch"
+    assert reading.user({"id": 1, "username": "a"})["created_at"] == "epoch"
+
+
+def test_a_report_that_is_text_is_read_and_nonsense_is_none() -> None:
+    found = {"Results": [{"Vulnerabilities": [{"VulnerabilityID": "CVE-1", "Severity": "LOW"}]}]}
+
+    assert reading.scan({"scan_result": json.dumps(found)})["notes"][1:] == ["CVE-1 LOW"]
+    assert reading.scan({"scan_result": "[" * 20_000, "high_count": {}})["notes"][1:] == []
+    assert reading.status({"package_id": 1, "license_score": True}, None)["license_score"] is None

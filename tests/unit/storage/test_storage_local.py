@@ -33,11 +33,13 @@ def test_what_was_put_is_read_copied_listed_and_deleted(blobs: LocalBlobs, tmp_p
     assert (tmp_path / "copy").read_bytes() == b"one two"
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
     listed = list(blobs.keys("splunk-0011"))
-    assert [kept.key for kept in listed] == [OTHER, KEY]
+    assert [(kept.key, kept.size) for kept in listed] == [(OTHER, 0), (KEY, 7)]
+    assert blobs.holds(KEY)
     assert abs(listed[0].since - datetime.now(UTC)) < HOUR
 
     blobs.delete(KEY)
     blobs.delete(KEY)
+    assert not blobs.holds(KEY)
     assert [kept.key for kept in blobs.keys("splunk-0011")] == [OTHER]
     with pytest.raises(BlobMissing):
         blobs.open(KEY)
@@ -109,7 +111,17 @@ def test_a_store_that_is_not_there_yet_is_empty(blobs: LocalBlobs) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "x", "../" + "a" * 32, "splunk/" + "A" * 32, "splunk/" + "a" * 33, KEY + "\n"]
+    "key",
+    [
+        "",
+        "x",
+        "../" + "a" * 32,
+        "splunk/" + "A" * 32,
+        "splunk/" + "a" * 33,
+        KEY + "\n",
+        "packages/" + "a" * 127,
+        "packages/ab/" + "a" * 128,
+    ],
 )
 def test_no_other_key_leads_anywhere(blobs: LocalBlobs, key: str) -> None:
     with pytest.raises(ValueError, match="a blob's key"):

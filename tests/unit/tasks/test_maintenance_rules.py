@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from backend.identity.roles import Role
 from backend.queue.retry import Permanent, Transient
+from backend.upkeep import size_of
 from backend.workloads.tasks.lifecycle import MAINTENANCE
 from backend.workloads.tasks.maintenance.archiving import folder
 from backend.workloads.tasks.maintenance.bloat import expected_bytes
-from backend.workloads.tasks.maintenance.cleaning import size_of
 from backend.workloads.tasks.maintenance.offered import retained
 from backend.workloads.tasks.registry import task_types
 from backend.workloads.tasks.types.enforce_retention_policy import EnforceRetentionPolicy

@@ -1,10 +1,9 @@
 """Which bytes a predecessor's row is about: it had one row for each name and version."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from backend.workloads.packages.legacy import reading
-from backend.workloads.packages.legacy.reading import LeftOut
+from backend.workloads.packages.legacy import columns, reading
+from backend.workloads.packages.legacy.columns import LeftOut
 from backend.workloads.packages.legacy.source import Fields
 
 
@@ -24,7 +23,7 @@ class Artifacts:
         self._of_package: dict[int, str] = {}
         self._numbered: dict[int, str] = {}
         self._keys: dict[str, int] = {}
-        self.invalid: set[Any] = set()
+        self.invalid: set[int | None] = set()
 
     def of_package(self, row: Fields, package: Fields) -> None:
         """Note a package. Raises LeftOut where another has its name and version; they are one."""
@@ -38,7 +37,7 @@ class Artifacts:
 
     def declare(self, row: Fields) -> Fields:
         """Note a row of the table of artifacts, where the predecessor had one."""
-        number, package = (reading.reference(row, name) for name in ("id", "package_id"))
+        number, package = (columns.reference(row, name) for name in ("id", "package_id"))
         first = self._package.get(package or 0)
         if number is None or first is None:
             raise LeftOut("of a package that is not there")
@@ -55,9 +54,13 @@ class Artifacts:
             self._of_package[package] = own or key
             if own is None:
                 self._keys[key] = package
+        numbers: set[int] = set()
         for key, number in self._keys.items():
             package_id, _, integrity = key.partition(" ")
-            yield {"id": number, "key": key, "package": int(package_id), "integrity": integrity}
+            # One that has its package's number may have that of another one.
+            own_number = None if number in numbers else number
+            numbers.add(number)
+            yield {"id": own_number, "key": key, "package": int(package_id), "integrity": integrity}
 
     def about(self, row: Fields) -> Fields:
         """``package``, ``artifact`` (its key) and ``license_claim`` of what a row names.
@@ -65,9 +68,9 @@ class Artifacts:
         Raises:
             LeftOut: it names nothing that is there.
         """
-        key = self._numbered.get(reading.reference(row, "artifact_id") or 0)
+        key = self._numbered.get(columns.reference(row, "artifact_id") or 0)
         if key is None:
-            first = self._package.get(reading.reference(row, "package_id") or 0)
+            first = self._package.get(columns.reference(row, "package_id") or 0)
             key = self._of_package.get(first or 0)
         if key is None:
             raise LeftOut("of a package that is not there")

@@ -4,7 +4,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from backend.identity.audit import record
@@ -17,6 +17,9 @@ _STAGE_OF: Final = {
     "packages": "l_package", "request_packages": "l_link", "package_status": "l_status",
     "decisions": "l_decision", "security_scans": "l_scan", "audit_log": "l_entry",
 }  # fmt: skip
+
+_MEANWHILE: Final = ("23503", "23505", "40P01")
+_BROKEN: Final = ("22", "23", "54")  # data, constraints, limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def import_legacy(engine: Engine, url: str, *, dry_run: bool) -> Taken:
     """Take over what the database at ``url`` holds and this one lacks: everything, or no row.
 
     Run again it adds what has come since; rows that are here are never changed. A dry run does the
-    same and takes it back at the end.
+    same under other numbers, and takes it back at the end.
 
     Raises:
         LegacyError: there is no such database, or somebody writes the same rows here just now.
@@ -73,12 +76,11 @@ def import_legacy(engine: Engine, url: str, *, dry_run: bool) -> Taken:
         staging = Staging(source, connection, there)
         try:
             staging.stage_all()
-            notes = {**staging.notes, **_take_over(connection, staging)}
-        except IntegrityError as error:
-            raise LegacyError(
-                f"somebody wrote the same rows meanwhile, and nothing was taken over:"
-                f" try again ({_constraint(error)})"
-            ) from None
+            notes = {**staging.notes, **_take_over(connection, staging, dry_run=dry_run)}
+        except DBAPIError as error:
+            if refusal := _refusal(error):
+                raise LegacyError(refusal) from None
+            raise
         taken = _counted(connection, there, staging, notes)
         if dry_run:
             transaction.rollback()
@@ -95,18 +97,20 @@ def _alone(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('legacy import', 0))"))
 
 
-def _take_over(connection: Connection, staging: Staging) -> dict[str, int]:
+def _take_over(connection: Connection, staging: Staging, *, dry_run: bool) -> dict[str, int]:
     """Everything, each table after those that it refers to; answers what came out otherwise."""
 
     def run(*statements: str) -> int:
         """Answers how many rows the last one wrote."""
         return [connection.exec_driver_sql(statement).rowcount for statement in statements][-1]
 
+    giving = (sql.NUMBER_ASIDE,) if dry_run else (sql.STEP_ASIDE, sql.KEEP, sql.NUMBER)
+
     def numbered(stage: str, table: str) -> None:
-        for statement in (sql.STEP_ASIDE, sql.KEEP, sql.NUMBER, sql.NUMBERED):
+        for statement in (*giving, sql.NUMBERED):
             run(statement.format(stage=stage, table=table, largest=sql.LARGEST))
 
-    run(sql.USERS_KNOWN)
+    run(sql.USERS_KNOWN, sql.USERS_TAKEN, sql.USERS_KNOWN)
     numbered("l_user", "users")
     run(sql.USERS, sql.LICENCES_KNOWN)
     numbered("l_licence", "supported_licenses")
@@ -145,7 +149,8 @@ def _counted(
     """Raises LegacyError where the counts of both sides do not balance."""
     left_out: dict[str, dict[str, int]] = {}
     for (table, reason), number in sorted(staging.left_out.items()):
-        left_out.setdefault(table, {})[reason] = number
+        if number:
+            left_out.setdefault(table, {})[reason] = number
     tables = {}
     for table, stage in _STAGE_OF.items():
         if table in there:
@@ -176,5 +181,16 @@ def _note(connection: Connection, taken: Taken) -> None:
             session.flush()
 
 
-def _constraint(error: IntegrityError) -> str:
-    return getattr(getattr(error.orig, "diag", None), "constraint_name", None) or "a constraint"
+def _refusal(error: DBAPIError) -> str | None:
+    """Why nothing was taken over, where it is the rows' matter; None for another fault."""
+    code = str(getattr(error.orig, "pgcode", None))
+    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    if code in _MEANWHILE:
+        return (
+            "somebody wrote the same rows meanwhile, and nothing was taken over: try again"
+            f" ({constraint or error.orig.__class__.__name__})"
+        )
+    if code.startswith(_BROKEN):
+        said = str(error.orig).splitlines()[0]
+        return f"a row has no place here, and nothing was taken over: {said}"
+    return None

@@ -3,18 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import Final
+from itertools import count
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from backend.workloads.packages.legacy import reading, words
+from backend.workloads.packages.legacy import columns, reading, words
 from backend.workloads.packages.legacy.artifacts import Artifacts
-from backend.workloads.packages.legacy.reading import LeftOut
+from backend.workloads.packages.legacy.columns import LeftOut
 from backend.workloads.packages.legacy.source import Fields, Source
-from backend.workloads.packages.legacy.statements import LOOKED_UP, STAGES
+from backend.workloads.packages.legacy.statements import LOOKED_UP, NOBODY, STAGES
 
-_AT_ONCE: Final = 500  # rows of one statement; a lock may have megabytes
+_AT_ONCE: Final = 500  # rows of one statement,
+_SIZE: Final = 8_000_000  # characters, or one row: a lock may have megabytes
+_NUMBERED: Final = (
+    "users", "supported_licenses", "requests", "packages", "artifacts", "package_status",
+    "audit_log",
+)  # fmt: skip
 
 
 class Staging:
@@ -29,7 +34,8 @@ class Staging:
         self._source = source
         self._connection = connection
         self._tables = frozenset(tables)
-        self._names: set[str] = set()
+        self._names = {NOBODY}
+        self._licences: set[str] = set()
         self._requests: set[int] = set()
         self._artifacts = Artifacts()
         self._judged: set[str] = set()
@@ -40,13 +46,13 @@ class Staging:
 
     def stage_all(self) -> None:
         """Stage everything, in temporary tables that go with the transaction."""
-        for stage, columns in STAGES.items():
+        for stage, shape in STAGES.items():
             self._connection.exec_driver_sql(
-                f"CREATE TEMP TABLE {stage} ({columns}, new_id bigint,"
+                f"CREATE TEMP TABLE {stage} ({shape}, new_id bigint,"
                 " known boolean NOT NULL DEFAULT false) ON COMMIT DROP"
             )
         self._stage("l_user", self._read("users", self._user))
-        self._stage("l_licence", self._read("supported_licenses", reading.licence))
+        self._stage("l_licence", self._read("supported_licenses", self._licence))
         self._stage("l_package", self._read("packages", self._package))
         for _ in self._read("artifacts", self._artifacts.declare):
             pass
@@ -64,37 +70,52 @@ class Staging:
             self._connection.exec_driver_sql(f"ANALYZE {stage}")
 
     def _read(self, table: str, read: Callable[[Fields], Fields]) -> Iterator[Fields]:
+        seen: set[int | None] = set()
         for row in self._source.rows(table) if table in self._tables else ():
+            number = columns.reference(row, "id") if table in _NUMBERED else None
+            if number is not None and number in seen:
+                self.left_out[table, "another row has its number"] += 1
+                continue
+            seen.add(number)
             try:
                 yield read(row)
             except LeftOut as reason:
                 self.left_out[table, str(reason)] += 1
 
     def _stage(self, stage: str, rows: Iterable[Fields]) -> None:
-        columns = STAGES[stage]
-        names = ", ".join(column.split()[0] for column in columns.split(", "))
+        shape = STAGES[stage]
+        names = ", ".join(column.split()[0] for column in shape.split(", "))
         statement = (
             f"INSERT INTO {stage} ({names})"  # noqa: S608 - constants of this package
-            f" SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS given({columns})"
+            f" SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS given({shape})"
         )
-        left = iter(rows)
-        while some := list(islice(left, _AT_ONCE)):
-            self._connection.exec_driver_sql(statement, {"rows": json.dumps(some)})
+        for some in _batches(rows):
+            self._connection.exec_driver_sql(statement, {"rows": some})
 
     def _user(self, row: Fields) -> Fields:
         user = reading.user(row)
-        if (name := user["username"]).lower() in self._names:
-            user["username"] = name = f"{name[:40]}-{user['id']}"
-        if name != row.get("username"):
-            self.notes["users with another name here"] += 1
+        name = said = user["username"]
+        for place in count():
+            if name.lower() not in self._names:
+                break
+            name = f"{said[:30]}-{user['id']}" + f"-{place}" * bool(place)
+        renamed = name != row.get("username")
+        self.notes["users with another name here"] += renamed
         self._names.add(name.lower())
-        return user
+        return {**user, "username": name, "renamed": renamed}
+
+    def _licence(self, row: Fields) -> Fields:
+        licence = reading.licence(row)
+        if licence["identifier"] in self._licences:
+            raise LeftOut("another row has its identifier")
+        self._licences.add(licence["identifier"])
+        return licence
 
     def _package(self, row: Fields) -> Fields:
         try:
             package = reading.package(row)
         except LeftOut:
-            self._artifacts.invalid.add(row.get("id"))
+            self._artifacts.invalid.add(columns.reference(row, "id"))
             raise
         self._artifacts.of_package(row, package)
         return package
@@ -105,10 +126,11 @@ class Staging:
         return request
 
     def _link(self, row: Fields) -> Fields:
-        request = reading.reference(row, "request_id")
+        request = columns.reference(row, "request_id")
         if request not in self._requests:
             raise LeftOut("of a request that is not there")
-        if (package := row.get("package_id")) in self._artifacts.invalid:
+        package = columns.reference(row, "package_id")
+        if package is not None and package in self._artifacts.invalid:
             detail = "npm allows no such name and version"
             self._excluded.append(
                 {"request": request, "entry": f"package {package}", "reason": "invalid-name",
@@ -139,3 +161,27 @@ class Staging:
 
     def _scan(self, row: Fields) -> Fields:
         return {**self._artifacts.about(row), **reading.scan(row)}
+
+
+def _batches(rows: Iterable[Fields]) -> Iterator[str]:
+    """The rows as arrays of JSON, none of which is large unless one row is."""
+    some: list[str] = []
+    size = 0
+    for row in rows:
+        line = json.dumps({name: _storable(value) for name, value in row.items()})
+        if some and (len(some) == _AT_ONCE or size + len(line) > _SIZE):
+            yield f"[{','.join(some)}]"
+            some, size = [], 0
+        some.append(line)
+        size += len(line)
+    if some:
+        yield f"[{','.join(some)}]"
+
+
+def _storable(value: Any) -> Any:
+    """Text as PostgreSQL holds it: without NUL, and without halves of characters."""
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, str) and ("\0" in value or not value.isascii()):
+        return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+    return value

@@ -11,7 +11,7 @@ from backend.workloads.packages.lifecycle import PUBLISHING_QUEUE, VETTING_QUEUE
 
 STAGES: Final = {
     "l_user": "id bigint, username text, role text, active boolean, password_hash text,"
-    " created_at timestamptz",
+    " created_at timestamptz, renamed boolean",
     "l_licence": "id bigint, name text, identifier text, status text",
     "l_request": "id bigint, requestor bigint, requestor_name text, application_name text,"
     " version text, lock text, lock_format text, created_at timestamptz, withdrawn_at timestamptz",
@@ -55,18 +55,30 @@ WHERE new_id IS NULL AND id <= {largest}
 NUMBER: Final = """
 UPDATE {stage} SET new_id = nextval(pg_get_serial_sequence('{table}', 'id')) WHERE new_id IS NULL
 """
+NUMBER_ASIDE: Final = """
+UPDATE {stage} SET new_id = 2 * {largest} + place
+FROM (SELECT ctid AS staged, row_number() OVER () AS place FROM {stage}) numbered
+WHERE staged = {stage}.ctid AND new_id IS NULL
+"""
+"""For what is taken back: no sequence goes on, and nobody else is given these."""
 NUMBERED: Final = "ANALYZE {stage}"
 """Else the planner knows of no number here."""
 
 LARGEST: Final = LARGEST_ID
 
+# A name that was made for this house is nobody's here but theirs who came with it.
 USERS_KNOWN: Final = """
 UPDATE l_user SET new_id = u.id, known = true FROM users u
-WHERE lower(u.username) = lower(l_user.username)
+WHERE NOT known AND lower(u.username) = lower(l_user.username)
+  AND (NOT renamed OR u.created_at = l_user.created_at)
+"""
+USERS_TAKEN: Final = """
+UPDATE l_user SET username = left(username, 40) || '-' || id
+WHERE NOT known AND lower(username) IN (SELECT lower(u.username) FROM users u)
 """
 USERS: Final = """
 INSERT INTO users (id, username, password_hash, role, active, created_at)
-SELECT new_id, username, password_hash, role, active, coalesce(created_at, now())
+SELECT new_id, username, password_hash, role, active, created_at
 FROM l_user WHERE NOT known ORDER BY new_id
 """
 LICENCES_KNOWN: Final = """

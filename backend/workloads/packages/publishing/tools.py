@@ -40,7 +40,7 @@ class PublishingTools:
         return cls(
             target=TargetRegistry(target),
             source=source,
-            cache=ContentStore(settings.package_cache_dir),
+            cache=ContentStore.of(settings),
             breakers=breakers,
             download_max_bytes=settings.download_max_bytes,
             unpublishes=settings.recall_unpublishes,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from backend.workloads.packages.cache import ContentAltered, ContentMissing, ContentStore
@@ -35,7 +34,6 @@ class Downloaded:
     size: int
     checked: Algorithm | Literal["none"]
     registry_agrees: bool | None
-    path: Path
     from_cache: bool
 
 
@@ -113,13 +111,14 @@ def download(
         found = digests.found()
         claims.check(found)
         writer.commit()
-    return _downloaded(cache, claims, found, size=writer.size, from_cache=False)
+    return _downloaded(claims, found, size=writer.size, from_cache=False)
 
 
 def _from_cache(cache: ContentStore, claims: _Claims) -> Downloaded | None:
     for sha512 in _expected_sha512(claims.expected):
         try:
             content = cache.open_verified(sha512)
+            cache.share(sha512)  # it may have been kept before there was a shared store
         except (ContentMissing, ContentAltered):
             continue
         digests = Digests(claims.algorithms)
@@ -128,7 +127,7 @@ def _from_cache(cache: ContentStore, claims: _Claims) -> Downloaded | None:
             size = buffer.nbytes
         found = digests.found()
         claims.check(found)
-        return _downloaded(cache, claims, found, size=size, from_cache=True)
+        return _downloaded(claims, found, size=size, from_cache=True)
     return None
 
 
@@ -139,7 +138,6 @@ def _expected_sha512(expected: Claim | None) -> Iterable[str]:
 
 
 def _downloaded(
-    cache: ContentStore,
     claims: _Claims,
     found: dict[Algorithm, bytes],
     *,
@@ -153,6 +151,5 @@ def _downloaded(
         size=size,
         checked="none" if claims.expected is None else claims.expected.algorithm,
         registry_agrees=True if claims.registry else None,
-        path=cache.path(sha512.hex()),
         from_cache=from_cache,
     )

@@ -5,22 +5,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from backend.queue.pipeline import Done
-from backend.workloads.packages.cache import ContentUnavailable
 from backend.workloads.packages.registry.download import download
 from backend.workloads.packages.registry.witness import claim, integrity_of
 from backend.workloads.packages.snapshot import PackageSnapshot
 from backend.workloads.packages.steps.licence import refuse_internal
-from backend.workloads.packages.tools import VettingTools, registry_errors
+from backend.workloads.packages.tools import VettingTools, cache_errors
 
 
 class DownloadResult(BaseModel):
-    """``checked``: the algorithm of the lock's claim that the bytes matched, or "none".
-
-    ``path`` is where this worker keeps them.
-    """
+    """``checked``: the algorithm of the lock's claim that the bytes matched, or "none"."""
 
     sha512: str
-    path: str
     size: int
     checked: str
     registry_agrees: bool | None
@@ -41,8 +36,7 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
     record = package.registry_record or {}
     declared = (package.integrity,) if package.integrity else ()
     known = (integrity_of(bytes.fromhex(package.sha512)),) if package.sha512 else ()
-    # A full disk is no row's fault either: once it is known, rows wait and nothing is fetched.
-    with registry_errors(), tools.breakers.of("package cache").guard(ContentUnavailable):
+    with cache_errors(tools.breakers):
         kept = download(
             tools.origin,
             tools.cache,
@@ -57,7 +51,6 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
     return Done(
         DownloadResult(
             sha512=kept.sha512_hex,
-            path=str(kept.path.absolute()),
             size=kept.size,
             checked=claimed.algorithm if claimed else "none",
             registry_agrees=kept.registry_agrees,
@@ -67,4 +60,4 @@ def fetch_bytes(package: PackageSnapshot, tools: VettingTools) -> Done:
 
 def with_bytes(package: PackageSnapshot, result: DownloadResult, _answered: Any) -> PackageSnapshot:
     """The package as it stands once its bytes are known."""
-    return package.model_copy(update={"sha512": result.sha512, "path": result.path})
+    return package.model_copy(update={"sha512": result.sha512})

@@ -8,14 +8,14 @@ import structlog
 
 from backend.queue.pipeline import Done, Reject, Snooze
 from backend.queue.retry import Permanent
-from backend.workloads.packages.cache import ContentAltered, ContentMissing, ContentUnavailable
+from backend.workloads.packages.cache import ContentAltered, ContentMissing
 from backend.workloads.packages.publishing.reading import manifest_of
 from backend.workloads.packages.publishing.release import BytesChanged, Release
 from backend.workloads.packages.publishing.snapshot import ApprovedPackage
 from backend.workloads.packages.publishing.tools import PublishingTools
 from backend.workloads.packages.registry.download import download
 from backend.workloads.packages.registry.witness import integrity_of
-from backend.workloads.packages.tools import registry_errors
+from backend.workloads.packages.tools import cache_errors, registry_errors
 
 TURN: Final = timedelta(seconds=1)
 
@@ -97,11 +97,11 @@ def _release(package: ApprovedPackage, tools: PublishingTools) -> Release:
 def _content(package: ApprovedPackage, tools: PublishingTools) -> bytes:
     """The bytes that were vetted, out of the cache, where every reader hashes what it reads.
 
-    Another worker's cache may hold them alone. Then they are fetched: their sha512 is known, and
-    no others are taken for them.
+    Another machine's cache may hold them alone, and share none. Then they are fetched: their sha512
+    is known, and no others are taken for them.
     """
     try:
-        with tools.breakers.of("package cache").guard(ContentUnavailable), registry_errors():
+        with cache_errors(tools.breakers):
             try:
                 return tools.cache.open_verified(package.sha512).getvalue()
             except ContentMissing:

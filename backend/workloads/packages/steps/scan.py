@@ -202,7 +202,7 @@ def _files(package: PackageSnapshot, tools: VettingTools) -> Iterator[Path | Non
         # The folder above stays ours: the unpacking child may have a user of its own.
         given = Path(scratch) / "given"
         given.mkdir(mode=0o755)
-        verified_copy(package, given)
+        verified_copy(package, tools, given)
         done = bounded_process.run(
             [sys.executable, "-I", "-m", UNPACKER, str(given)],
             environment={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": scratch},

@@ -1,18 +1,15 @@
-"""Removes files of caches that nobody needs, and measures them."""
+"""Removes from caches what nobody needs, and measures it."""
 
-import shutil
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.db import Sessions
 from backend.queue.reporting import report
+from backend.storage.blobs import StorageError
 from backend.upkeep import Cache, Entry
 
 AT_ONCE: Final = 1_000
@@ -25,7 +22,9 @@ class Cleaned(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     cache: str
-    entries: int = Field(0, ge=0, title="Entries", description="Files or folders that were there.")
+    entries: int = Field(
+        0, ge=0, title="Entries", description="Files, folders or objects that were there."
+    )
     bytes_before: int = Field(0, ge=0)
     removed: int = Field(0, ge=0, title="Removed", description="In a dry run: would be.")
     bytes_removed: int = Field(0, ge=0)
@@ -62,42 +61,23 @@ def clean(
 
     Raises:
         LeaseLost: between two batches, once the task was cancelled.
+        StorageError: the cache cannot be listed now.
     """
     done = Cleaned(cache=cache.name)
-    for found in _batches(_measured(cache.paths(), time.time() - max_age.total_seconds())):
+    for found in _batches(cache.contents.entries(datetime.now(UTC) - max_age)):
         report(percent, f"{cache.name}: {done.removed} of {done.entries} removed")
         with sessions.begin() as session:
             needless = cache.removable(session, found, expired_only)
-        gone = needless if dry_run else [entry for entry in needless if _remove(entry.path)]
+        gone = needless if dry_run else [entry for entry in needless if _remove(cache, entry.name)]
         done = done.plus(found, gone, len(needless) - len(gone))
     return done
 
 
-def _measured(paths: Iterable[Path], horizon: float) -> Iterator[Entry]:
-    for path in paths:
-        with suppress(OSError):  # somebody just removed it, or does not let us look
-            yield Entry(path, size_of(path), path.lstat().st_mtime < horizon)
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder that may be seen; no link is followed."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    total = 0
-    for inner in path.rglob("*"):
-        with suppress(OSError):
-            total += 0 if inner.is_dir() else inner.lstat().st_size
-    return total
-
-
-def _remove(path: Path) -> bool:
+def _remove(cache: Cache, name: str) -> bool:
     """Whether it is gone."""
     try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError:
+        cache.contents.remove(name)
+    except (OSError, StorageError):
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Removes files that can be had again, or that nobody needs any more."""
+"""Removes bytes that can be had again, or that nobody needs any more."""
 
 import socket
 from datetime import timedelta
@@ -11,6 +11,8 @@ from backend.identity import audit
 from backend.identity.roles import Role
 from backend.queue.leases import Lease
 from backend.queue.pipeline import Isolation
+from backend.queue.retry import Transient
+from backend.storage.blobs import StorageError
 from backend.workloads.tasks.lifecycle import MAINTENANCE
 from backend.workloads.tasks.maintenance.cleaning import Cleaned, clean
 from backend.workloads.tasks.registry import Asked, Parameters, TaskType
@@ -33,12 +35,14 @@ class CleanupCache(Parameters):
 
 
 class CacheCleaned(BaseModel):
-    """What was removed, on the machine of the worker that did it."""
+    """What was removed, on the machine of the worker that did it and from the shared store."""
 
     dry_run: bool
     host: str = Field(title="Machine")
     caches: list[Cleaned]
-    removed: int = Field(ge=0, title="Removed", description="Files and folders, of all caches.")
+    removed: int = Field(
+        ge=0, title="Removed", description="Files, folders and objects, of all caches."
+    )
     bytes_removed: int = Field(ge=0)
     failed: int = Field(ge=0, title="Failed", description="Could not be removed.")
 
@@ -48,17 +52,20 @@ def run(asked: Asked, tools: Tools) -> dict[str, Any]:
 
     wanted = CleanupCache.model_validate(asked.parameters)
     known = caches(tools.settings)
-    cleaned = [
-        clean(
-            tools.sessions,
-            cache,
-            max_age=timedelta(hours=wanted.max_age_hours),
-            expired_only=wanted.cleanup_expired_only,
-            dry_run=wanted.dry_run,
-            percent=100 * number / len(known),
-        )
-        for number, cache in enumerate(known)
-    ]
+    try:
+        cleaned = [
+            clean(
+                tools.sessions,
+                cache,
+                max_age=timedelta(hours=wanted.max_age_hours),
+                expired_only=wanted.cleanup_expired_only,
+                dry_run=wanted.dry_run,
+                percent=100 * number / len(known),
+            )
+            for number, cache in enumerate(known)
+        ]
+    except StorageError as error:
+        raise Transient(f"a cache cannot be listed: {error}") from None
     return {
         "dry_run": wanted.dry_run,
         "host": socket.gethostname(),
@@ -81,7 +88,8 @@ TASK = TaskType(
     name="cleanup_cache",
     title="Clean up the caches",
     description="Removes bytes of published packages, unfinished downloads and scratch folders from"
-    " the machine of the worker that does it. No package loses bytes before it is published.",
+    " the machine of the worker that does it, and such bytes from the bucket, where there is one."
+    " No package loses bytes before it is published.",
     queue=MAINTENANCE,
     parameters=CleanupCache,
     result=CacheCleaned,
