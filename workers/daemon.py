@@ -114,7 +114,7 @@ class Daemon:
         sessions, statements = make_sessions(engine, limit=DUTY), self._writes.statements
         self._by_the_clock = (
             Retention(transactions=self._transactions, keep=policy.retention),
-            Sealer(transactions=self._transactions, signer=signer),
+            Sealer(transactions=self._transactions, statements=statements, signer=signer),
             *(
                 OnDuty(
                     duty, sessions=sessions, statements=statements, became_ready=self._became_ready

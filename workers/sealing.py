@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from backend.audit import sealing
 from backend.audit.model import AuditSeal
 from backend.audit.signing import Signer
+from backend.autocommit import Autocommit
 from workers.database import Transactions
 from workers.periodic import NOT_OURS, Periodic, forbidden
 
@@ -23,9 +24,12 @@ class Sealer(Periodic):
     No worker depends on it, and of all workers one at a time is at it.
     """
 
-    def __init__(self, *, transactions: Transactions, signer: Signer | None) -> None:
+    def __init__(
+        self, *, transactions: Transactions, statements: Autocommit, signer: Signer | None
+    ) -> None:
         super().__init__("sealer")
         self._transactions = transactions
+        self._statements = statements
         self._signer = signer
         self._whole = True  # once: what came of a restored dump is nowhere else noticed
 
@@ -33,6 +37,8 @@ class Sealer(Periodic):
         """Seal once; answers the seconds until the next time."""
         work = partial(sealing.seal, signer=self._signer, whole=self._whole)
         try:
+            if not self._whole and not sealing.due(self._statements):
+                return EVERY
             seal = self._transactions.once(work)
         except SQLAlchemyError as error:
             if forbidden(error):

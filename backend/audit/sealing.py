@@ -17,6 +17,7 @@ from backend.audit import chain
 from backend.audit.model import AuditCheckpoint, AuditSeal
 from backend.audit.signing import Signer
 from backend.audit.statements import SealStatement
+from backend.autocommit import Autocommit, Statement
 
 AT_ONCE: Final = 5000
 """Entries of one seal at most: a fraction of a second's work."""
@@ -40,6 +41,34 @@ SELECT {chain.COLUMNS}, entry.xid < {XMIN} AS ours FROM audit_log AS entry
 WHERE (entry.xid < {XMIN} OR entry.xid >= {_XMAX}) AND {UNSEALED}
 ORDER BY entry.xid, entry.id LIMIT :limit
 """)  # noqa: S608 - constants of this package
+
+_LAST = "FROM audit_seals ORDER BY id DESC LIMIT 1"
+# With an order and a limit, as _NEXT: a plan for any bounds must not read the whole log.
+_DUE = Statement(
+    f"""
+(
+    SELECT entry.id FROM audit_log AS entry
+    WHERE entry.xid >= coalesce((SELECT last_xid {_LAST}), 0)
+        AND (entry.xid, entry.id) >
+            (coalesce((SELECT last_xid {_LAST}), 0), coalesce((SELECT last_id {_LAST}), 0))
+        AND entry.xid < {XMIN}
+    ORDER BY entry.xid, entry.id LIMIT 1
+)
+UNION ALL
+SELECT last_id FROM (SELECT last_id, last_xid {_LAST}) AS last WHERE last_xid > {XMIN}
+LIMIT 1
+""",  # noqa: S608 - constants of this package
+    kind="audit",
+)
+
+
+def due(statements: Autocommit) -> bool:
+    """Whether :func:`seal` may find something: one statement, where that takes a transaction.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database did not answer.
+    """
+    return bool(statements.rows(_DUE, {}))
 
 
 def seal(

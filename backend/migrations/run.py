@@ -143,7 +143,8 @@ def _current(engine: Engine) -> str | None:
         found = MigrationContext.configure(connection).get_current_heads()
     if len(found) > 1:
         raise MigrationError(
-            f"alembic_version names {' and '.join(found)}: leave it the one that the schema is at"
+            f"alembic_version names {' and '.join(sorted(found))}:"
+            " leave it the one that the schema is at"
         )
     return found[0] if found else None
 

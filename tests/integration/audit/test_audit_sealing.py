@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from backend.audit import sealing, signing
 from backend.audit.model import AuditSeal
 from backend.audit.statements import SealStatement
+from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.identity import audit
 from tests.integration.audit.conftest import Check, Note, Seal, Tamper
@@ -205,10 +206,14 @@ def test_no_seal_is_stored_that_does_not_follow_the_newest(
 
 
 def test_a_worker_seals_all_there_is_and_tells_each_head(
-    sessions: Sessions, note: Note, capsys: pytest.CaptureFixture[str]
+    engine: Engine, sessions: Sessions, note: Note, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note("a:1", "a:2")
-    sealer = Sealer(transactions=Transactions(sessions, threading.Event()), signer=None)
+    sealer = Sealer(
+        transactions=Transactions(sessions, threading.Event()),
+        statements=Autocommit(engine),
+        signer=None,
+    )
 
     pauses = [sealer.turn(), sealer.turn()]
 
@@ -220,11 +225,56 @@ def test_a_worker_seals_all_there_is_and_tells_each_head(
     assert made.head.hex() in printed.out + printed.err
 
 
+def test_a_look_tells_whether_there_is_anything_to_seal(
+    engine: Engine, sessions: Sessions, note: Note
+) -> None:
+    statements = Autocommit(engine)
+
+    def sealed() -> None:
+        with sessions.begin() as session:
+            sealing.seal(session, None)
+
+    looks = [sealing.due(statements)]
+    for target in ("a:1", "a:2"):
+        note(target)
+        looks.append(sealing.due(statements))
+        sealed()
+        looks.append(sealing.due(statements))
+    with sessions() as running:
+        audit.record(running, "test", "thing.done", "a:3")
+        running.flush()
+        looks.append(sealing.due(statements))
+    assert looks == [False, True, False, True, False, False]
+
+
+def test_a_look_at_a_long_log_goes_by_its_index(engine: Engine, seal: Seal) -> None:
+    with engine.begin() as connection:
+        for _ in range(4):
+            many = INSERT.format("DEFAULT") + ", ('x', 'x.y', 'z:1', DEFAULT)" * 4999
+            connection.exec_driver_sql(many)
+    while seal():
+        pass
+    with engine.connect() as connection:
+        connection.execute(text("ANALYZE audit_log"))
+        connection.execute(text("SET plan_cache_mode = force_generic_plan"))
+        [[plan]] = connection.execute(text("EXPLAIN (ANALYZE, FORMAT JSON) " + sealing._DUE.text))
+    nodes = [plan[0]["Plan"]]
+    for node in nodes:
+        nodes.extend(node.get("Plans", ()))
+    of_the_log = [node for node in nodes if node.get("Relation Name") == "audit_log"]
+    assert of_the_log
+    assert {node["Node Type"] for node in of_the_log} <= {"Index Scan", "Bitmap Heap Scan"}
+
+
 def test_a_sealer_outlives_a_database_that_refuses(
     engine: Engine, sessions: Sessions, note: Note
 ) -> None:
     note("a:1")
-    sealer = Sealer(transactions=Transactions(sessions, threading.Event()), signer=None)
+    sealer = Sealer(
+        transactions=Transactions(sessions, threading.Event()),
+        statements=Autocommit(engine),
+        signer=None,
+    )
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE audit_seals RENAME TO elsewhere"))
 
