@@ -1,7 +1,7 @@
 """LISTEN/NOTIFY: a hint that makes pickup take milliseconds. Polling stays the truth.
 
-A NOTIFY never rides in the producer's commit: it would serialise commits on one lock. It goes
-out on a connection of its own: at once on the leading edge, then at most every 50 ms.
+A NOTIFY from here never rides in the producer's commit: it would serialise commits on one lock. It
+goes out on a connection of its own: at once on the leading edge, then at most every 50 ms.
 """
 
 import selectors
