@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
@@ -61,6 +63,24 @@ def free_port(host: str, port: int) -> int:
         raise refusal(f"API_HOST, API_PORT: {host}:{port}: {error.strerror}") from None
 
 
+@contextmanager
+def claimed(host: str, port: int) -> Iterator[None]:
+    """On Linux: of two that found the same port free at the same moment, one alone serves.
+
+    Raises:
+        PortTaken: another one is about to serve there, or does.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0lockkeeper-api-{host}-{port}")  # gone with its process
+        except OSError as error:
+            raise PortTaken(f"API_HOST, API_PORT: {host}:{port}: {error.strerror}") from None
+        yield
+
+
 def server_of(factory: str, settings: Settings, port: int) -> AbstractServer[Any]:
     """The server, as it serves ``factory``'s application: "module:function"."""
     return Granian(
@@ -85,15 +105,15 @@ def serve(settings: Settings) -> None:
     The workers read the environment, not ``settings``: it decides only where and how many.
 
     Raises:
-        SettingsError: see :func:`free_port`.
+        SettingsError: see :func:`free_port` and :func:`claimed`.
     """
     logs.configure(level=settings.log_level, log_format=settings.log_format)
     port = free_port(settings.api_host, settings.api_port)
-    log.info("api.serving", url=f"http://{settings.api_host}:{port}")
-    if unread := of_a_broker(os.environ):
-        log.warning("settings.ignored", variables=unread, reason="the database is the queue")
     server = server_of("backend.web.serve:application", settings, port)
-    with counted_together():
+    with claimed(settings.api_host, port), counted_together():
+        log.info("api.serving", url=f"http://{settings.api_host}:{port}")
+        if unread := of_a_broker(os.environ):
+            log.warning("settings.ignored", variables=unread, reason="the database is the queue")
         server.serve()
 
 

@@ -4,7 +4,6 @@ from http import HTTPStatus
 from typing import Final
 
 from flask import Blueprint, Response, current_app
-from werkzeug.wsgi import FileWrapper
 
 from backend.identity.guard import Role, Scope, current_user, requires
 from backend.identity.limits import Rate
@@ -145,7 +144,8 @@ def export(query: shapes.Whose) -> Response:
     """Everything that is kept about one user, one JSON object a line; `kind` says what it is."""
     with transaction() as session:
         made = data_export.export(session, settings(), query.user_id, current_user())
-    answer = Response(FileWrapper(made.file), mimetype=JSON_LINES, direct_passthrough=True)
+    answer = Response(made.pieces(), mimetype=JSON_LINES)
+    answer.call_on_close(made.file.close)
     answer.content_length = made.size
     answer.headers["Content-Disposition"] = 'attachment; filename="lockkeeper-data.jsonl"'
     return answer

@@ -25,6 +25,7 @@ from backend.workloads.tasks.schedules.model import Schedule
 from backend.workloads.tasks.sealing import Unsealable, unseal
 
 _ONE_MOMENT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+_PIECE: Final = 64 * 1024  # bytes
 _IN_MEMORY: Final = 4 * 1024 * 1024  # bytes
 _AT_ONCE: Final = 1000  # rows
 
@@ -35,6 +36,12 @@ class Export:
 
     file: BinaryIO
     size: int
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it; the file is closed with the last piece, or as soon as nobody reads on."""
+        with self.file:
+            while piece := self.file.read(_PIECE):
+                yield piece
 
 
 def export(session: Session, settings: Settings, user_id: int | None, by: Principal) -> Export:

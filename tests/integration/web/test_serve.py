@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from backend.settings import PortTaken
+from backend.web import serve
 from backend.web.serve import free_port
 from tests.callers import SIGNING_KEY
 
@@ -135,6 +136,17 @@ def test_requests_are_counted_over_all_processes_and_nothing_is_left_behind(
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such claim")
+def test_of_two_that_found_the_same_port_free_one_alone_serves() -> None:
+    with serve.claimed("127.0.0.1", 8000):
+        with pytest.raises(PortTaken, match="API_PORT"), serve.claimed("127.0.0.1", 8000):
+            pass
+        with serve.claimed("127.0.0.1", 8001), serve.claimed("127.0.0.2", 8000):
+            pass
+    with serve.claimed("127.0.0.1", 8000):
+        pass
 
 
 def test_a_port_that_is_taken_has_an_exit_code_of_its_own(engine: Engine) -> None:

@@ -49,7 +49,7 @@ def process(code: Path) -> Iterator[subprocess.Popen[str]]:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         yield run
-        run.kill()
+        run.terminate()  # and not killed: it takes its program along
 
 
 def line(process: "subprocess.Popen[str]") -> str:
