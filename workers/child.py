@@ -19,7 +19,6 @@ the fork reads. Before its answer a fork may send words on how far it is, see
 import contextlib
 import errno
 import fcntl
-import gc
 import importlib
 import json
 import os
@@ -36,6 +35,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, BinaryIO, Final, NoReturn
 
+from backend import collector
 from backend.queue import reporting
 from backend.queue.confinement import (
     MAX_OPEN_FILES,
@@ -177,8 +177,7 @@ class Zygote:
         if told["rehearse"]:
             function_of(told["rehearse"])()
         self._known[step] = work
-        gc.collect()
-        gc.freeze()  # a fork that collected what it inherited would copy every page of it
+        collector.settle()  # a fork that collected what it inherited would copy every page of it
         return work
 
     def _forked(self, work: Work, row: bytes, printed: int, answers: BinaryIO) -> bytes:

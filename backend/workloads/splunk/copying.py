@@ -42,10 +42,11 @@ def line(values: Iterable[Any]) -> bytes:
 
     What PostgreSQL's text cannot hold (NUL, lone surrogates) becomes U+FFFD.
     """
-    # Most values are nothing, or ordinary text: these cost no call.
+    # Most values are nothing, ordinary text or a number: these cost no call of our own.
     fields = [
         NULL if value is None
         else value if type(value) is str and value.isprintable() and "\\" not in value
+        else str(value) if type(value) is int
         else _field(value)
         for value in values
     ]  # fmt: skip

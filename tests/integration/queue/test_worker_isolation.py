@@ -209,7 +209,7 @@ def test_a_steps_own_verdict_comes_back_as_it_was_raised(
         evaluate(children, source)
 
 
-SOFT = r"^soft limit of 0\.72 s \(peak \d+ MiB of 256 MiB\)$"
+SOFT = r"^soft limit of 0\.3 s \(peak \d+ MiB of 256 MiB\)$"
 HARD = r"^killed at the hard limit of 0\.8 s \(peak \d+ MiB of 256 MiB\)$"
 
 
@@ -231,9 +231,10 @@ HARD = r"^killed at the hard limit of 0\.8 s \(peak \d+ MiB of 256 MiB\)$"
 def test_an_endless_step_is_told_and_then_killed_at_its_limit(
     children: Children, limit: str, loop: list[str]
 ) -> None:
+    hard, soft = timedelta(seconds=0.8), timedelta(seconds=0.3)
     began = time.monotonic()
     with pytest.raises(TimedOut, match=limit):
-        evaluate(children, statements(*loop), timeout=timedelta(seconds=0.8))
+        evaluate(children, statements(*loop), timeout=hard, soft_timeout=soft)
 
     assert time.monotonic() - began < 3
     assert evaluate(children, answering("'alive'")) == "alive"
