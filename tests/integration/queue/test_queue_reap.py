@@ -167,7 +167,7 @@ def test_one_queues_locked_table_does_not_keep_another_from_being_reaped(
     row_id = rows.one()
     rows.claim()
     rows.expire(row_id)
-    limited = make_sessions(engine, limit=timedelta(milliseconds=100))
+    limited = make_sessions(engine, limit=timedelta(milliseconds=500))
     beats(sessions)
     contact(sessions, since="1 hour", last="-1 hour")  # whatever this machine is busy with
     reaping = Reaper(

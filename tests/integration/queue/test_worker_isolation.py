@@ -342,7 +342,7 @@ def evaluating(children: Children, source: str, **how: Any) -> Iterator[Callable
     """Run ``source`` in the background; gives its outcome, or raises what it raised."""
     with ThreadPoolExecutor(1) as pool:
         started = how.pop("started", lambda: None)
-        limits = {"timeout": how.pop("timeout", timedelta(seconds=1))}
+        limits = {"timeout": how.pop("timeout", timedelta(seconds=2))}
         running = pool.submit(children.run, step(**limits), Source(source), started=started, **how)
         yield lambda: running.result(20)
 
