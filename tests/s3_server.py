@@ -19,11 +19,19 @@ CREDENTIALS: Final = {
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """The URL of a server that takes any credentials; it forgets all at its end."""
+    """The URL of a server that takes any credentials, which are in our environment meanwhile.
+
+    It forgets all at its end.
+    """
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
         try:
             yield _url(server)
         finally:

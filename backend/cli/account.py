@@ -4,11 +4,17 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from backend.cli.client import Client, server_url
 from backend.cli.errors import WRONG_USAGE, CommandError, database_errors
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 url_option = click.option(
     "--url", envvar="LOCKKEEPER_URL", metavar="URL", help="The server (LOCKKEEPER_URL)."
@@ -30,21 +36,16 @@ def add(name: str, role: str, password_stdin: bool, as_json: bool) -> None:
 
     Without --password-stdin the password is random and printed, once.
     """
-    from backend.db import make_engine, make_sessions
     from backend.identity import passwords, service
     from backend.identity.roles import Role
-    from backend.settings import Settings
 
     given = _line_of_input() if password_stdin else None
     password = given or secrets.token_urlsafe(18)
-    with database_errors():
-        engine = make_engine(Settings.load().require_database_url(), pool_size=1)
+    with _session() as session:
         password_hash = passwords.hashed(password)
-        with make_sessions(engine).begin() as session:
-            service.create_user(
-                session, "command line", username=name, password_hash=password_hash, role=Role(role)
-            )
-        engine.dispose()
+        service.create_user(
+            session, "command line", username=name, password_hash=password_hash, role=Role(role)
+        )
     if as_json:
         shown = {} if given else {"password": password}
         click.echo(json.dumps({"username": name, "role": role, **shown}))
@@ -61,22 +62,29 @@ def password(name: str, password_stdin: bool, as_json: bool) -> None:
 
     Without --password-stdin it is random and printed, once.
     """
-    from backend.db import make_engine, make_sessions
     from backend.identity import passwords, service
-    from backend.settings import Settings
 
     given = _line_of_input() if password_stdin else None
     chosen = given or secrets.token_urlsafe(18)
-    with database_errors():
-        engine = make_engine(Settings.load().require_database_url(), pool_size=1)
-        password_hash = passwords.hashed(chosen)
-        with make_sessions(engine).begin() as session:
-            service.set_password(session, "command line", name, password_hash)
-        engine.dispose()
+    with _session() as session:
+        service.set_password(session, "command line", name, passwords.hashed(chosen))
     if as_json:
         click.echo(json.dumps({"username": name, **({} if given else {"password": chosen})}))
     else:
         click.echo(f"{name} has another password" + ("" if given else f": {chosen}"))
+
+
+@contextmanager
+def _session() -> Iterator["Session"]:
+    """A transaction on the database in DATABASE_URL."""
+    from backend.db import make_engine, make_sessions
+    from backend.settings import Settings
+
+    with database_errors():
+        engine = make_engine(Settings.load().require_database_url(), pool_size=1)
+        with make_sessions(engine).begin() as session:
+            yield session
+        engine.dispose()
 
 
 @click.command()

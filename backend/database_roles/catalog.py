@@ -56,14 +56,15 @@ FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
                   WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e')
 ORDER BY signature
 """)
-# Beside the roles: everybody, and whoever is a member of one without being the owner's.
-_GRANTED: Final = text("""
-WITH RECURSIVE parts AS (
+_MEMBERS: Final = """WITH RECURSIVE parts AS (
   SELECT oid FROM pg_roles WHERE rolname = ANY (:roles)
 ), members AS (
   SELECT oid FROM parts
   UNION SELECT m.member FROM pg_auth_members m JOIN members ON members.oid = m.roleid
-), grantees AS (
+)"""
+# Beside the roles: everybody, and whoever is a member of one without being the owner's.
+_GRANTED: Final = text(f"""
+{_MEMBERS}, grantees AS (
   SELECT 0 AS oid
   UNION SELECT oid FROM members
   WHERE oid IN (SELECT oid FROM parts) OR NOT pg_has_role(oid, :owner, 'MEMBER')
@@ -99,15 +100,10 @@ FROM granted, unnest(ARRAY[
 ]) AS privilege
 WHERE (owner IS NULL OR pg_get_userbyid(owner) = :owner)
   AND grantee IN (SELECT oid FROM grantees) AND privilege IS NOT NULL
-""")
+""")  # noqa: S608 - constants of this module
 # What a role may do to the server is above all that is granted here. Statistics are nobody's data.
-_POWERS: Final = text("""
-WITH RECURSIVE parts AS (
-  SELECT oid FROM pg_roles WHERE rolname = ANY (:roles)
-), members AS (
-  SELECT oid FROM parts
-  UNION SELECT m.member FROM pg_auth_members m JOIN members ON members.oid = m.roleid
-), powers AS (
+_POWERS: Final = text(f"""
+{_MEMBERS}, powers AS (
   SELECT r.oid, power
   FROM pg_roles r, unnest(ARRAY[
     CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END,
@@ -127,7 +123,7 @@ SELECT quote_ident(pg_get_userbyid(oid)), power FROM powers
 WHERE oid IN (SELECT oid FROM parts)
   OR oid IN (SELECT oid FROM members) AND NOT pg_has_role(oid, :owner, 'MEMBER')
 ORDER BY 1, 2
-""")
+""")  # noqa: S608 - constants of this module
 _VERSION: Final = text("SELECT current_setting('server_version_num')::int")
 
 

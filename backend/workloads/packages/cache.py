@@ -25,7 +25,7 @@ from backend.storage.durable import make_directory, sync_directory
 SHARED: Final = "packages"
 """The folder of package bytes in the store that machines share."""
 
-LARGEST: Final = 100 * 1024 * 1024
+LARGEST: Final[int] = Settings.model_fields["download_max_bytes"].default
 """Bytes of a package, unless the settings say otherwise."""
 
 _SHA512 = re.compile(r"[0-9a-f]{128}")

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from backend.database_roles import rights
@@ -13,11 +12,10 @@ from backend.database_roles.granting import align, beyond, differences
 from backend.db import make_engine
 from backend.migrations.run import upgrade
 from tests.conftest import open_directory
-from tests.role_server import role_server
+from tests.role_server import logged_in, role_server
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "of a part"
 HOUSE = """
 INSERT INTO users (username, password_hash, role)
 VALUES ('una', 'x', 'user'), ('ann', 'x', 'admin');
@@ -62,19 +60,8 @@ def owner(url: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def parts(owner: Engine, url: str) -> Iterator[Mapping[str, Engine]]:
-    engines = {}
-    with owner.begin() as connection:
-        for role in rights.PARTS:
-            part = role.removeprefix("lockkeeper_")
-            login = f"of_{part}"
-            statement = f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE {role}"
-            connection.execute(text(statement))
-            engines[part] = make_engine(
-                make_url(url).set(username=login, password=PASSWORD).render_as_string(False)
-            )
-    yield engines
-    for engine in engines.values():
-        engine.dispose()
+    with logged_in(owner, url) as engines:
+        yield {role.removeprefix("lockkeeper_"): engine for role, engine in engines.items()}
 
 
 def refused(engine: Engine, *statements: str) -> str:

@@ -20,11 +20,10 @@ from backend.migrations.run import upgrade
 from backend.settings import psycopg2_url
 from tests.command_line import Finished, environment, error_line, lockkeeper
 from tests.conftest import open_directory
-from tests.role_server import role_server
+from tests.role_server import logged_in, role_server
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "of a part"
 ADVISORY = {
     "id": "GHSA-test", "modified": "2026-01-01T00:00:00Z", "summary": "left is broken",
     "database_specific": {"severity": "HIGH"},
@@ -66,18 +65,8 @@ def owner(url: str, created: Finished) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def parts(owner: Engine, url: str) -> Iterator[Mapping[str, Engine]]:
     """A login for each role."""
-    engines = {}
-    with owner.begin() as connection:
-        for role in rights.PARTS:
-            login = role.replace("lockkeeper_", "login_")
-            statement = f"CREATE ROLE {login} LOGIN PASSWORD '{PASSWORD}' IN ROLE {role}"
-            connection.execute(text(statement))
-            engines[role] = make_engine(
-                make_url(url).set(username=login, password=PASSWORD).render_as_string(False)
-            )
-    yield engines
-    for engine in engines.values():
-        engine.dispose()
+    with logged_in(owner, url) as engines:
+        yield engines
 
 
 def owners(engine: Engine) -> set[str]:

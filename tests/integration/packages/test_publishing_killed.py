@@ -2,10 +2,9 @@
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import pytest
 import urllib3
 
 from tests import verdaccio
-from tests.conftest import REPOSITORY
 from tests.integration.packages.approvals import approve, vetted
 from tests.integration.packages.house import House, wait_until
 from tests.verdaccio import Verdaccio
+from tests.worker_process import worker_process
 
 SECONDS = 40
 
@@ -89,8 +88,9 @@ def stalling(target: Verdaccio, moment: str) -> Iterator[Stalling]:
             thread.join()
 
 
-@contextmanager
-def worker(house: House, target: Verdaccio, url: str, folder: Path) -> Iterator[Any]:
+def worker(
+    house: House, target: Verdaccio, url: str, folder: Path
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The worker that an operator starts, for the publisher's queue alone."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -103,16 +103,7 @@ def worker(house: House, target: Verdaccio, url: str, folder: Path) -> Iterator[
         "WORKER_SLEEP_INTERVAL": "0.2",
         "LEASE_TTL": "2",
     }
-    with (folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "backend.cli", "worker"],
-            cwd=REPOSITORY, env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    return worker_process(folder, environment)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from backend.workloads.packages.cache import ContentStore, shared_key
 from backend.workloads.packages.housekeeping import duties
 from backend.workloads.packages.upkeep import caches
 from backend.workloads.tasks.maintenance.cleaning import Cleaned, clean
-from tests.conftest import REPOSITORY
 from tests.integration.packages.approvals import approve, retry, row, vetted
 from tests.integration.packages.house import House, lock_of, wait_until
 from tests.registry_server import Answer, RegistryServer, dist, npm_package, tarball_path
 from tests.s3_server import CREDENTIALS, REGION, serving
+from tests.worker_process import worker_process
 
 pytestmark = pytest.mark.slow
 
@@ -34,9 +34,7 @@ SECONDS = 40
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with serving() as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with serving() as url:
         yield url
 
 
@@ -108,8 +106,7 @@ def fetched(registry: RegistryServer) -> int:
     return sum(registry.requested(tarball_path(name, "1.0.0")) for name in NAMES)
 
 
-@contextmanager
-def worker(house: House, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(house: House, **changes: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The worker that an operator starts."""
     environment = {
         "PATH": os.environ["PATH"], "WORKER_TYPE": "packages", "WORKER_SLEEP_INTERVAL": "0.2",
@@ -118,16 +115,7 @@ def worker(house: House, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
         "PACKAGE_CACHE_DIR": str(house.settings.package_cache_dir),
         **{name: str(value) for name, value in house.changes.items()}, **CREDENTIALS, **changes,
     }  # fmt: skip
-    with (house.folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "backend.cli", "worker"],
-            cwd=REPOSITORY, env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    return worker_process(house.folder, environment)
 
 
 def test_what_a_killed_machine_fetched_another_unpacks_and_a_third_publishes(

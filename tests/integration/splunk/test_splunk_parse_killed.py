@@ -2,18 +2,17 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from backend.db import Sessions
-from tests.conftest import REPOSITORY
 from tests.integration.packages.house import wait_until
 from tests.integration.splunk.ingesting import Ingestion, tar_of
+from tests.worker_process import worker_process
 from workers.isolation import Children
 
 SECONDS = 120
@@ -35,23 +34,14 @@ def ingestion(sessions: Sessions, engine: Engine, tmp_path: Path) -> Iterator[In
     children.close()
 
 
-@contextmanager
-def worker(ingestion: Ingestion, url: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(ingestion: Ingestion, url: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
     assert ingestion.settings.splunk_key is not None
     environment = {
         "DATABASE_URL": url, "WORKER_TYPE": "splunk", "LEASE_TTL": "3",
         "WORKER_SLEEP_INTERVAL": "1", "STORAGE_DIR": str(ingestion.settings.storage_dir),
         "SPLUNK_KEY": ingestion.settings.splunk_key.get_secret_value(),
     }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "backend.cli", "worker"],
-        cwd=REPOSITORY, env={**os.environ, **environment},
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    return worker_process(ingestion.settings.storage_dir.parent, {**os.environ, **environment})
 
 
 def status(ingestion: Ingestion, run_id: int) -> str:

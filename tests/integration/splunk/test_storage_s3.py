@@ -16,7 +16,7 @@ from backend.storage import s3
 from backend.storage.blobs import BlobMissing, StorageUnavailable
 from backend.storage.encryption import decrypted, encrypted, new_key
 from backend.storage.s3 import S3Blobs
-from tests.s3_server import CREDENTIALS, REGION, serving
+from tests.s3_server import REGION, serving
 
 FOLDER = "splunk-0011"
 KEY = f"{FOLDER}/{'ab' * 16}"
@@ -26,9 +26,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with serving() as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with serving() as url:
         yield url
 
 
