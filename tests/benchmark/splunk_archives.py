@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.benchmark.splunk_resolve import APPS, tree
 
-CASES: Final = Path(__file__).parents[3] / "shared" / "cases" / "archives"
+_CASES: Final = Path(__file__).parents[3] / "shared" / "cases"
 REAL: Final = {
     "06-deployment-apps.tar.gz": "ds_etc",
     "07-search-head-11-public-apps.tar.gz": "instance_etc",
@@ -21,8 +21,14 @@ STANZAS: Final = 1_000  # in each of them
 def real() -> Iterator[tuple[Path, str]]:
     """Archives with their upload types."""
     for name, upload_type in REAL.items():
-        if (CASES / name).exists():
-            yield CASES / name, upload_type
+        path = _CASES / "archives" / name
+        if path.exists():
+            yield path, upload_type
+
+
+def nasty() -> list[Path]:
+    """Hostile and broken ones."""
+    return sorted((_CASES / "nasty").glob("[0-9]*"))
 
 
 def small(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """Splunk archives from upload to resolvable: the API, and a worker as it is started for real.
 
-    python -m tests.benchmark.splunk_ingest [--rounds N] [--million]
+    python -m tests.benchmark.splunk_ingest [--rounds N] [--million | --nasty]
 
 Each archive is uploaded over and over, in turn with the others: ``upload`` is the request, ``to
 complete`` goes from its first byte to the moment at which a look at the database shows the run
@@ -8,6 +8,8 @@ complete, ``resolvable`` to the first answer on its effective configuration afte
 on one machine: the API in this process, PostgreSQL durable, one worker process with its children.
 Peak memory is resident, as the kernel has it (VmHWM), of the worker and of the largest child.
 ``--million`` adds two archives with a million stanzas, in a thousand files and in one.
+``--nasty`` takes the hostile archives of ``../shared/cases`` instead, and says how each ended; each
+has a worker of its own, so that its memory is its own.
 """
 
 import argparse
@@ -24,10 +26,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, Row, insert, text
 
 from backend.db import make_engine
 from backend.identity.model import User
@@ -118,7 +120,10 @@ class Bench:
         began = time.perf_counter()
         run_id = self._upload(path, upload_type)
         measured.upload.append(time.perf_counter() - began)
-        measured.stanzas = self._completed(run_id)
+        run = self._ended(run_id)
+        if run.status == "failed":
+            raise RuntimeError(f"{path.name} failed: {run.error}")
+        measured.stanzas = run.stanzas_created
         measured.complete.append(time.perf_counter() - began)
         answer = self._client.get(
             f"/v1/runs/{run_id}/effective?conf=props&context=global", headers=self._headers
@@ -129,6 +134,20 @@ class Bench:
         peaks.stop()
         measured.worker = max(measured.worker, peaks.worker)
         measured.child = max(measured.child, peaks.child)
+
+    def outcome(self, path: Path) -> tuple[str, ...]:
+        """How an archive ended: a line of the table of hostile ones."""
+        peaks = Peaks(self._worker)
+        peaks.start()
+        began = time.perf_counter()
+        run = self._ended(self._upload(path, "instance_etc"))
+        seconds = time.perf_counter() - began
+        peaks.stop()
+        told = [run.error] if run.error else []
+        return (
+            path.name, run.status, f"{run.stanzas_created or 0:,}", f"{seconds:.2f}",
+            f"{peaks.child / 1e6:.0f}", f"{peaks.worker / 1e6:.0f}", "; ".join(told)[:60],
+        )  # fmt: skip
 
     def _upload(self, path: Path, upload_type: str) -> int:
         head = "--b\r\nContent-Disposition: form-data; name="
@@ -145,15 +164,13 @@ class Bench:
             raise RuntimeError(f"{path.name} was refused: {answer.text}")
         return int(answer.get_json()["id"])
 
-    def _completed(self, run_id: int) -> int:
+    def _ended(self, run_id: int) -> Row[Any]:
         deadline, pause = time.monotonic() + PATIENCE, threading.Event()
         while time.monotonic() < deadline:
             with self._engine.begin() as connection:
                 run = connection.execute(_STATUS, {"id": run_id}).one()
-            if run.status == "complete":
-                return int(run.stanzas_created)
-            if run.status == "failed":
-                raise RuntimeError(f"run {run_id} failed: {run.error}")
+            if run.status in {"complete", "failed"}:
+                return run
             pause.wait(LOOK)
         raise RuntimeError(f"run {run_id} took too long")
 
@@ -211,11 +228,31 @@ def shown(found: dict[str, Measured]) -> str:
     return grid("Splunk archives, from upload to resolvable", heads, rows)
 
 
+def hostile() -> str:
+    heads = (
+        "archive", "ended", "stanzas", "seconds", "child, MB", "worker, MB", "error",
+    )  # fmt: skip
+    rows = []
+    for path in archives.nasty():
+        with (
+            tempfile.TemporaryDirectory() as name,
+            Server() as server,
+            server.migrated() as database,
+            bench(database, Path(name)) as started,
+        ):
+            rows.append(started.outcome(path))
+    return grid("Hostile archives, from upload to the run's end", heads, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--million", action="store_true", help="two archives of a million stanzas")
+    parser.add_argument("--nasty", action="store_true", help="the hostile archives instead")
     asked = parser.parse_args()
+    if asked.nasty:
+        print(hostile())  # noqa: T201 - the result
+        return
     with tempfile.TemporaryDirectory() as name, Server() as server, server.migrated() as database:
         folder = Path(name)
         inputs = [*archives.real(), (archives.ordinary(folder), "instance_etc")]
