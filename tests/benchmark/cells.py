@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.benchmark import enqueueing, rivals, waking
 from tests.benchmark.contestants import Contestant, Floor, Ours
-from tests.benchmark.draining import drain
+from tests.benchmark.draining import drain, drain_confined
 from tests.benchmark.measures import Values, percentiles
 from tests.benchmark.plan import Cell
 from tests.benchmark.server import Server
@@ -16,6 +16,8 @@ from tests.benchmark.sustaining import Load, sustain
 BATCHES: Final = (1, 10, 100, 500)
 DRAINED: Final = {1: 5000, 10: 30_000, 100: 100_000, 500: 200_000}
 """Rows of a drain by the batch: one to four seconds of the floor's."""
+CONFINED: Final = (100, 500)
+"""Batches at which each process has one processor, its share of the server included."""
 DEEP: Final = 1_000_000
 BACKGROUNDS: Final = ("waiting", "backing_off", "finished")
 PRODUCT: Final = {"api": 180, "upload": 40, "packages": 60}
@@ -38,6 +40,8 @@ def of_the_run(*, quick: bool, peers: Iterable[str]) -> list[Cell]:
 # A quick run is to end within two minutes; on a slow machine it takes longer.
 NOT_QUICK: Final = frozenset({
     "drain.floor.10.1p", "drain.floor.10.2p", "drain.ours.10.1p", "drain.ours.10.2p",
+    *(f"drain.{who}.{batch}.core.{processes}p"
+      for who in ("floor", "ours") for batch in CONFINED for processes in (1, 2)),
     "drain.floor.1.2p", "drain.ours.1.2p", "drain.ours.100.1p.keys", "api", "packages",
     "pinned_priorities.ours", "sustained.floor", "pinned.floor", "deep.backing_off.floor",
     "deep.empty.floor", "deep.waiting.floor",
@@ -51,6 +55,13 @@ def _drains(*, quick: bool) -> Iterator[Cell]:
         for processes in (1, 2):
             for who, contestant in _both(batch, processes):
                 yield _drain(f"drain.{who}.{batch}.{processes}p", contestant, rows)
+    for batch in CONFINED:
+        for processes in (1, 2):
+            for who, contestant in _both(batch, processes):
+                measure = partial(
+                    drain_confined, who=contestant, rows=DRAINED[batch], processors=processes
+                )
+                yield Cell(f"drain.{who}.{batch}.core.{processes}p", measure, 5)
     rows = DRAINED[1] // (5 if quick else 1)
     yield _drain("drain.floor.1.8t", Floor(batch=1, threads=8), rows)
     many_keys = partial(drain, who=Ours(batch=100), rows=DRAINED[100], keys=20)

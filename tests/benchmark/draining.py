@@ -54,6 +54,16 @@ def drain(
     }
 
 
+def drain_confined(server: Server, who: Contestant, rows: int, *, processors: int) -> Values:
+    """:func:`drain` with so many processors for the server and the crew together.
+
+    Raises:
+        processor.TooFew: this machine has not as many.
+    """
+    with server.confined(processors):
+        return drain(server, who, rows)
+
+
 def _wait(who: Contestant, database: Database, crew: Crew, rows: int) -> int:
     """Until ``rows`` are settled or it takes too long; answers how many are."""
     ends = time.monotonic() + LONGEST

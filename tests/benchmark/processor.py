@@ -2,6 +2,8 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,16 +29,46 @@ def usage(pid: int) -> Usage | None:
     )
 
 
-def family_seconds(pid: int) -> float:
-    """Seconds of processor time of ``pid`` and its descendants, those that ended included."""
+class TooFew(Exception):
+    """The machine has fewer processors than were asked for."""
+
+
+def family(pid: int) -> list[tuple[int, Usage]]:
+    """``pid`` and its descendants; nothing where it is gone."""
     children: defaultdict[int, list[tuple[int, Usage]]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (used := usage(int(entry.name))):
             children[used.parent].append((int(entry.name), used))
     own = usage(pid)
-    if own is None:
-        return 0.0
-    members = [(pid, own)]
+    members = [(pid, own)] if own else []
     for member, _ in members:
         members += children[member]
-    return sum(used.own + used.reaped for _, used in members) / TICKS
+    return members
+
+
+@contextmanager
+def confined(pid: int, count: int) -> Iterator[None]:
+    """Keep ``pid`` with its descendants, and us with what we start, on ``count`` processors.
+
+    Raises:
+        TooFew: there are not as many.
+    """
+    all_of_them = os.sched_getaffinity(0)
+    if len(all_of_them) < count:
+        raise TooFew(f"this machine has {len(all_of_them)} processors, not {count}")
+    try:
+        _keep_on(pid, set(sorted(all_of_them)[:count]))
+        yield
+    finally:
+        _keep_on(pid, all_of_them)
+
+
+def _keep_on(pid: int, processors: set[int]) -> None:
+    for member in (0, *(member for member, _ in family(pid))):
+        with suppress(ProcessLookupError):  # it has ended since
+            os.sched_setaffinity(member, processors)
+
+
+def family_seconds(pid: int) -> float:
+    """Seconds of processor time of ``pid`` and its descendants, those that ended included."""
+    return sum(used.own + used.reaped for _, used in family(pid)) / TICKS

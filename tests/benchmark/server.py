@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -82,6 +82,11 @@ class Server:
         """Processor time of the server's processes since its start, in seconds."""
         assert self._postgres.pid is not None
         return processor.family_seconds(self._postgres.pid)
+
+    def confined(self, processors: int) -> AbstractContextManager[None]:
+        """Within it the server, and what we start, have so many processors."""
+        assert self._postgres.pid is not None
+        return processor.confined(self._postgres.pid, processors)
 
     @contextmanager
     def statements_logged(self) -> Iterator[Callable[[], int]]:

@@ -71,7 +71,7 @@ def _drains(figures: Figures) -> str:
         floor = figures.value(f"drain.floor.{batch or 100}.1p", RATE)
         rate = figures.value(one, RATE)
         rows.append((
-            f"{who}, batch {batch}" if batch else who,
+            f"{who}, batch {batch.replace('.core', ', a processor each')}" if batch else who,
             _with_spread(figures, one), _with_spread(figures, two), ratio(rate, floor),
             ratio(figures.value(two, RATE), rate),
             number(figures.value(one, WORKER)), number(figures.value(one, SERVER)),

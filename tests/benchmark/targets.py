@@ -45,10 +45,11 @@ def _drain(what: str, ours: str, other: str, least: float) -> Target:
     return Target(what=what, over=((ours, RATE),), under=((other, RATE),), least=least)
 
 
-def _gain(batch: int) -> Target:
+def _gain(batch: str) -> Target:
     """From one process to two, of the floor's own gain at the same batch."""
+    words = batch.replace(".core", ", a processor each")
     return Target(
-        what=f"drain, batch {batch}, gain of a second process / the floor's own",
+        what=f"drain, batch {words}, gain of a second process / the floor's own",
         over=((f"drain.ours.{batch}.2p", RATE), (f"drain.floor.{batch}.1p", RATE)),
         under=((f"drain.ours.{batch}.1p", RATE), (f"drain.floor.{batch}.2p", RATE)),
         least=0.95,
@@ -82,8 +83,10 @@ TARGETS: Final = (
     _drain("drain, batch 100 / Procrastinate", TURN, "drain.procrastinate.1p", 25),
     _drain("drain, batch 500 / graphile-worker", "drain.ours.500.1p", "drain.graphile_worker.1p",
            1.0),
-    _gain(100),
-    _gain(500),
+    _gain("100"),
+    _gain("500"),
+    _gain("100.core"),
+    _gain("500.core"),
     _drain("drain, batch 1 / floor row by row, 8 threads", "drain.ours.1.1p", "drain.floor.1.8t",
            0.7),
     Target(what="pickup, p50 / floor", over=(("pickup.ours", "p50_ms"),),
