@@ -151,7 +151,10 @@ def _matched(answer: Json) -> Iterator[str]:
         yield f"[{plain(stanza['stanza'])}] applies {how}, priority {stanza['priority']}"
     if answer["assigned"]:
         said = answer["assigned"]
-        yield f"sourcetype is {plain(answer['sourcetype'])}, assigned {_by(said)}"
+        yield f"sourcetype is {plain(said['value'])}, assigned {_by(said)}"
+    if answer["renamed"]:
+        said = answer["renamed"]
+        yield f"sourcetype is {plain(said['value'])} in searches, renamed {_by(said)}"
     for setting in answer["settings"]:
         yield f"{_value(setting['key'], setting['value'])}  {_by(setting['winner'])}"
     if not answer["settings"]:
@@ -201,9 +204,9 @@ def _route(answer: Json) -> Iterator[str]:
         missing = "" if one["exists"] else ", which is not defined"
         group = f"{one['kind']}:{one['group']}"
         yield _outcome("output", {**one["routed"], "value": f"{group} ({servers}{missing})"}) + off
-    if answer["local"]:
+    if answer["local"] or answer["local_by"]:
         by = f" {_by(answer['local_by'])}" if answer["local_by"] else ""
-        yield f"indexed on the instance itself{by}"
+        yield f"{'' if answer['local'] else 'not '}indexed on the instance itself{by}"
     for note in answer["notes"]:
         yield f"note: {plain(note, limit=LONGEST)}"
 

@@ -17,7 +17,7 @@ from backend.workloads.splunk.matching import answers, props, questions, routes,
 from backend.workloads.splunk.matching.automaton import Work
 from backend.workloads.splunk.model import RunFile
 from backend.workloads.splunk.places import Layer
-from backend.workloads.splunk.resolution.context import GLOBAL
+from backend.workloads.splunk.resolution.context import GLOBAL, ContextKind
 from backend.workloads.splunk.resolution.disabled import APP_CONF
 from backend.workloads.splunk.resolution.effective import Configuration
 from backend.workloads.splunk.resolution.loading import (
@@ -44,8 +44,10 @@ def match(
     one_moment(session)
     parsed_run(session, run_id, by)
     configuration = _configuration(session, run_id, asked, (PROPS,))
-    found = configuration.effective(PROPS, asked.resolved())
-    applied = answers.AppliedOut.of(props.apply(found, asked.event, Work()))
+    context = asked.resolved()
+    found = configuration.effective(PROPS, context)
+    searching = context.kind is ContextKind.APP_USER
+    applied = answers.AppliedOut.of(props.apply(found, asked.event, Work(), searching=searching))
     return answers.MatchOut(
         run_id=run_id,
         disabled_apps=sorted({app for _, app in configuration.disabled}),
@@ -66,7 +68,9 @@ def clients(
         raise NotFound(f"Run {run_id} has no serverclass.conf.", code="no-serverclass")
     server = serverclass.DeploymentServer(
         conf,
-        serverclass.defined(configuration.stanzas(kind)),
+        serverclass.defined(
+            one for one in configuration.stanzas(kind) if not configuration.off(one.place)
+        ),
         repository=_deployment_apps(session, run_id) or None,
         files=asked.files,
         work=Work(),

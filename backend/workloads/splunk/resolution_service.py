@@ -108,7 +108,7 @@ def left_over(
     one_moment(session)
     parsed_run(session, run_id, by)
     there = contents(session, run_id)
-    context = Context(asked.context) if asked.context else _instance(there)
+    context = Context(ContextKind(asked.context)) if asked.context else _instance(there)
     page, following = _page(_leftovers(session, run_id, there, context, asked.conf), asked)
     return shapes.LeftoversOut(
         run_id=run_id, context=context.kind, leftovers=page,

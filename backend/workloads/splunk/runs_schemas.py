@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from backend.identity.schemas import Moment, Output
 from backend.workloads.splunk.model import IngestionRun
 from backend.workloads.splunk.places import UploadType
-from backend.workloads.splunk.resolution.schemas import Paged, PageIn
+from backend.workloads.splunk.resolution.schemas import Paged, PageIn, Question
 from backend.workloads.splunk.schemas import RunMetrics, RunOut, Status
 
 Counts = Annotated[dict[str, int], Field(description="The most frequent first.")]
@@ -35,7 +35,7 @@ class RunsOut(Paged):
     total: int
 
 
-class ParseIn(BaseModel):
+class ParseIn(Question):
     force: bool = Field(False, description="Parse a run again that is complete.")
 
 

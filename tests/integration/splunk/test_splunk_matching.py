@@ -133,6 +133,7 @@ def test_the_route_of_an_input(api: Api) -> None:
     [
         ("run", "match", {"index": "main"}, 400, "invalid"),
         ("run", "match", {"source": ""}, 400, "invalid"),
+        ("run", "match", {"source": "x", "context": "app_user"}, 400, "invalid"),
         ("run", "match", {"source": "x" * 5000}, 400, "invalid"),
         ("run", "match", {"deployed": ["TA"], "context": "cluster_peer"}, 400, "invalid"),
         ("run", "clients", {"hosts": []}, 400, "invalid"),

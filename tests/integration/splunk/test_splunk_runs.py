@@ -177,6 +177,7 @@ def test_stanzas_as_they_stand(api: Api) -> None:
     ]  # fmt: skip
     assert api.get(path, name="weblog", layer="user", scope="users")["total"] == 1
     assert api.get(path, app="odd")["stanzas"][0]["name"] == LONG
+    assert api.get(path, name=LONG)["stanzas"][0]["app"] == "odd"
     assert api.get(path, per_page=2, page=2)["next"] == 3
 
 

@@ -50,7 +50,7 @@ def test_of_what_holds() -> None:
 def test_of_events_clients_and_inputs() -> None:
     event = {
         "stanzas": [{"stanza": HOSTILE, "literal": True, "priority": 1}],
-        "assigned": SAID, "sourcetype": HOSTILE, "settings": [SETTING],
+        "assigned": SAID, "renamed": SAID, "sourcetype": HOSTILE, "settings": [SETTING],
         "not_read": [{"stanza": HOSTILE, "reason": HOSTILE}],
     }  # fmt: skip
     app = {"app": HOSTILE, "verdict": {**VERDICT, "answer": "no"}, "present": False}
@@ -71,4 +71,4 @@ def test_of_events_clients_and_inputs() -> None:
 
     assert_plain(*splunk_matching._matched(event))
     assert_plain(*splunk_matching._deployed({"disabled": SAID, "clients": [client]}))
-    assert_plain(*splunk_matching._route(route))
+    assert_plain(*splunk_matching._route(route), *splunk_matching._route({**route, "local": False}))

@@ -145,6 +145,29 @@ def test_a_source_assigns_the_source_type_of_an_event_that_has_none() -> None:
     assert (given.sourcetype, given.assigned, values(given)["TZ"]) == ("other", None, "PST")
 
 
+def test_an_empty_word_on_the_source_type_clears_weaker_ones() -> None:
+    found = applied(
+        "[source::/v/x]\nsourcetype =\n[source::/v/...]\nsourcetype = st\n", source="/v/x"
+    )
+
+    assert (found.sourcetype, found.assigned) == (None, None)
+
+
+def test_a_search_sees_a_renamed_source_type_under_its_new_name() -> None:
+    props = "[old]\nrename = new\nEXTRACT-a = old\n[new]\nEXTRACT-a = new\n"
+    configuration = installation({"system/local/props.conf": props}).effective("props", GLOBAL)
+
+    at_index_time, in_a_search = (
+        apply(configuration, Event(sourcetype="old"), Work(), searching=searching)
+        for searching in (False, True)
+    )
+
+    assert values(at_index_time) == {"rename": "new", "EXTRACT-a": "old"}
+    assert (in_a_search.sourcetype, values(in_a_search)) == ("new", {"EXTRACT-a": "new"})
+    assert in_a_search.renamed is not None
+    assert at_index_time.renamed is None
+
+
 def test_what_cannot_be_decided_is_named_and_left_out() -> None:
     found = applied(
         "[source::/(x]\nk = 1\n[rule::r]\nMORE_THAN_10 = x\n[delayedrule::d]\nk = 1\n"

@@ -65,6 +65,8 @@ def test_an_index_that_nobody_defines_is_told() -> None:
     assert routed().index_defined is None
     assert routed(indexes="[other]\nhomePath = x\n").index_defined == {"web": False}
     assert routed(indexes="[web]\nhomePath = x\n").index_defined == {"web": True}
+    ours = routed(inputs=f"[{LOG}]\n", indexes="[web]\nhomePath = x\n")
+    assert ours.index_defined == {"main": True}, "every instance has it"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,10 @@ def test_an_index_that_nobody_defines_is_told() -> None:
         ("udp://514", "host = h1\n", "udp:514", None, "udp:514"),
         ("tcp://10.0.0.1:99", "host = h1\nconnection_host = none\n", "tcp:99", "h1", "tcp-raw"),
         ("udp://514", "sourcetype = syslog\n", "udp:514", None, "syslog"),
+        ("tcp-ssl:6514", "host = h1\n", None, None, None),
+        ("tcp-ssl:6514", "host = h1\nconnection_host = none\n", None, "h1", None),
+        ("splunktcp://9997", "host = h1\n", None, None, None),
+        ("monitor://$SPLUNK_HOME/var/log/a.log", "", None, None, None),
         ("script://./bin/x.sh", "", None, None, None),
         ("WinEventLog://Security", "", None, None, None),
     ],
@@ -147,6 +153,10 @@ def perhaps(condition: str) -> list[tuple[str, str | None]]:
         ("REGEX = .\nDEST_KEY = _meta\nFORMAT = x::y", [("web", None)]),
         (f"REGEX = .\nCLONE_SOURCETYPE = copy\n{TO_OTHER}", [("web", None)]),
         (f"INGEST_EVAL = index=x\nREGEX = .\n{TO_OTHER}", [("web", None)]),
+        (f"STOP_PROCESSING_IF = true()\nREGEX = .\n{TO_OTHER}", [("web", None)]),
+        (f"REGEX = .\nCLONE_SOURCETYPE = st\n{TO_OTHER}", [("other", None)]),
+        (TO_OTHER, [("web", None)]),
+        ("REGEX = .\nDEST_KEY = _MetaData:Index", [(None, None)]),
     ],
 )
 def test_what_a_transform_makes_of_the_index(
@@ -182,6 +192,45 @@ def test_what_is_not_followed_is_noted() -> None:
     assert "c makes a second event of source type copy" in notes
 
 
+@pytest.mark.parametrize("word", ["Host", "Source"])
+@pytest.mark.parametrize(("regex", "index"), [("new", "other"), ("old", "web")])
+def test_a_transform_reads_what_those_before_it_wrote(word: str, regex: str, index: str) -> None:
+    spec = word.lower()
+    transforms = (
+        f"[t]\nREGEX = .\nDEST_KEY = MetaData:{word}\nFORMAT = {spec}::new\n"
+        f"[u]\nREGEX = ^{spec}::{regex}$\nSOURCE_KEY = MetaData:{word}\n{TO_OTHER}\n"
+    )
+
+    found = routed(
+        asked=Event("old", "old"), props="[st]\nTRANSFORMS-a = t, u\n", transforms=transforms
+    )  # fmt: skip
+
+    assert always(found.index) == [index]
+
+
+def test_a_clone_that_is_never_made_is_not_told() -> None:
+    found = through(f"[t]\nREGEX = zz\n{BY_SOURCE}\nCLONE_SOURCETYPE = copy\n{TO_OTHER}\n")
+
+    assert not [note for note in found.notes if "second event" in note]
+
+
+def test_what_goes_to_the_index_queue_at_once_meets_no_transform() -> None:
+    found = routed(
+        inputs=f"{SIMPLE}queue = indexQueue\n", props="[st]\nTRANSFORMS-a = t\n",
+        transforms=f"[t]\nREGEX = .\n{TO_OTHER}\n",
+    )  # fmt: skip
+
+    assert (always(found.index), found.transforms) == (["web"], [])
+
+
+def test_what_forwarders_send_has_an_index_of_its_own() -> None:
+    stanza = "splunktcp://9997"
+    found = routed(stanza, inputs=f"[default]\nindex = web\n[{stanza}]\n")
+
+    assert always(found.index) == [None]
+    assert "of a forwarder" in found.notes[0]
+
+
 def test_source_types_and_queues_are_rewritten_too() -> None:
     found = through(
         "[s]\nREGEX = .\nDEST_KEY = MetaData:Sourcetype\nFORMAT = sourcetype::new\n"
@@ -204,6 +253,7 @@ GROUPS = "[tcpout]\ndefaultGroup = one\n[tcpout:one]\nserver = a:1\n[tcpout:two]
         ("_TCP_ROUTING = two, one", ["two", "one"]),
         ("_TCP_ROUTING = *", ["one", "two"]),
         ("_TCP_ROUTING = gone", ["gone"]),
+        ("_TCP_ROUTING = two, two", ["two"]),
     ],
 )
 def test_groups(said: str, expected: list[str]) -> None:
@@ -250,6 +300,87 @@ def test_syslog_and_local_indexing() -> None:
     assert found.local_by.winner.stanza == "indexAndForward"
     assert routed().local
     assert routed().destinations == []
+
+
+def test_default_stands_beneath_tcpout_and_in_its_place() -> None:
+    groups = "[tcpout:g]\nserver = a:1\n"
+    alone = routed(outputs=f"[default]\ndefaultGroup = g\n{groups}")
+    beneath = routed(
+        outputs=f"[default]\ndisabled = 1\n[tcpout]\ndefaultGroup = g\ndisabled = 0\n{groups}"
+    )
+
+    assert sent(alone) == [("g", ["a:1"])]
+    assert [one.disabled for one in beneath.destinations] == [None]
+
+
+def test_a_collector_has_a_group_of_its_own() -> None:
+    inputs = "[http]\noutputgroup = two\n[http://a]\n[http://b]\n_TCP_ROUTING = one\n"
+
+    assert sent(routed("http://a", inputs=inputs, outputs=GROUPS)) == [("two", ["b:1"])]
+    assert sent(routed("http://b", inputs=inputs, outputs=GROUPS)) == [("one", ["a:1"])]
+
+
+def test_events_sent_over_http() -> None:
+    found = routed(outputs="[httpout]\nuri = https://a.example.test, https://b.example.test\n")
+
+    assert [(one.kind, one.servers) for one in found.destinations] == [
+        ("httpout", ["https://a.example.test", "https://b.example.test"]),
+    ]  # fmt: skip
+    assert not found.local
+
+
+def test_groups_without_a_default_are_told_of() -> None:
+    groups = "[tcpout:one]\nserver = a:1\n"
+
+    assert "No defaultGroup" in routed(outputs=groups).notes[-1]
+    assert "No defaultGroup" not in routed(outputs=f"{GROUPS}").notes[-1]
+
+
+LABELLED = f"{SIMPLE}_INDEX_AND_FORWARD_ROUTING = here\n"
+SELECTIVE = "[indexAndForward]\nindex = true\nselectiveIndexing = true\n"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "expected"),
+    [
+        (SIMPLE, GROUPS, (False, None)),
+        (SIMPLE, "[tcpout]\nindexAndForward = true\n", (True, "indexAndForward")),
+        (
+            SIMPLE, "[tcpout]\nindexAndForward = true\n[indexAndForward]\nindex = false\n",
+            (False, "index"),
+        ),
+        (
+            SIMPLE, "[tcpout]\nindexAndForward = 0\n[indexAndForward]\nindex = 1\n", (True, "index")
+        ),
+        (SIMPLE, "[indexAndForward]\nindex = false\n", (False, "index")),
+        (SIMPLE, f"{GROUPS}{SELECTIVE}", (False, "selectiveIndexing")),
+        (LABELLED, f"{GROUPS}{SELECTIVE}", (True, "_INDEX_AND_FORWARD_ROUTING")),
+        (LABELLED, GROUPS, (False, None)),
+    ],
+)  # fmt: skip
+def test_what_is_indexed_on_the_instance_itself(
+    inputs: str, outputs: str, expected: tuple[bool, str | None]
+) -> None:
+    found = routed(inputs=inputs, outputs=outputs)
+
+    assert (found.local, found.local_by.key if found.local_by else None) == expected
+
+
+def test_a_transform_may_label_what_is_indexed() -> None:
+    label = "[t]\nREGEX = ERROR\nDEST_KEY = _INDEX_AND_FORWARD_ROUTING\nFORMAT = here\n"
+
+    found = through(label, outputs=f"{GROUPS}{SELECTIVE}")
+
+    assert found.local
+    assert "selectiveIndexing" in found.notes[-1]
+
+
+@pytest.mark.parametrize(("regex", "reached"), [(".", 0), ("DEBUG", 1)])
+def test_what_is_dropped_reaches_no_output(regex: str, reached: int) -> None:
+    found = through(f"[t]\nREGEX = {regex}\nDEST_KEY = queue\nFORMAT = nullQueue\n", outputs=GROUPS)
+
+    assert (len(found.destinations), found.local) == (reached, False)
+    assert "nullQueue" in found.notes[-1]
 
 
 FILTERS = "forwardedindex.0.whitelist = .*\nforwardedindex.1.blacklist = _.*\n"
@@ -304,6 +435,7 @@ MANY_GROUPS = "".join(f"[tcpout:g{n}]\nserver = a:1\n" for n in range(200))
         (700, INDEXED, ""),
         (700, "", ""),
         (100, TO_ALL, MANY_GROUPS),
+        (1, INDEXED, f"[httpout]\nuri = {'u,' * 1000}\n"),
         (100, INDEXED.replace("x", "x" * 6_000), ""),
         (200, INDEXED, "[tcpout]\n" + "".join(f"k{n} = v\n" for n in range(2_000))),
     ],

@@ -57,6 +57,7 @@ PERHAPS: Apps = ([], ["a"])
         ("whitelist.0 = web*", GETS),
         ("whitelist.7 = WEB??", GETS_NOT),
         ("whitelist.7 = WEB0[0-9]", GETS),
+        ("whitelist.4294967295 = web01", GETS),
         ("whitelist.0 = web", GETS_NOT),
         ("whitelist.x = web01", GETS_NOT),
         ("whitelist.0 =", GETS_NOT),

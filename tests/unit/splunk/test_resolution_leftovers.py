@@ -116,6 +116,7 @@ def test_all_of_a_switched_off_app_and_of_users_of_a_missing_one_is_left_over() 
         ("app-missing", "users/bob/gone/local", "", ""),
         ("repeats", "users/bob/on/local", "k", "apps/on/local"),
     ]
+    assert idle(files, "app") == [], "without what switches it off it would be on"
 
 
 def disagreeing(files: Files, conf_type: str = "inputs") -> list[tuple[str, str, list[str]]]:

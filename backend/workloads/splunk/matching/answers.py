@@ -45,12 +45,14 @@ class MatchedStanzaOut(Output):
 class AppliedOut(Output):
     """``assigned``: what gives the event its source type, where the event came without one.
 
+    ``renamed``: what gives it another name in searches; in the app/user context alone.
     ``settings`` have all that is said on a key, over all stanzas that apply, the strongest first.
     ``not_read`` are stanzas that may apply.
     """
 
     sourcetype: str | None
     assigned: EvidenceOut | None
+    renamed: EvidenceOut | None
     stanzas: list[MatchedStanzaOut]
     settings: list[SettingOut]
     not_read: list[NotReadOut]
@@ -59,7 +61,8 @@ class AppliedOut(Output):
     def of(cls, applied: props.Applied) -> "AppliedOut":
         return cls(
             sourcetype=applied.sourcetype,
-            assigned=EvidenceOut.by(applied.assigned) if applied.assigned else None,
+            assigned=_evidence(applied.assigned),
+            renamed=_evidence(applied.renamed),
             stanzas=[MatchedStanzaOut.model_validate(one) for one in applied.matches],
             settings=_settings(applied.settings),
             not_read=[NotReadOut.model_validate(one) for one in applied.not_read],
@@ -211,7 +214,7 @@ class TransformOut(Output):
 class RouteOut(Output):
     """The way of an input's events, step by step; of each step all that may come of it.
 
-    ``local``: whether they are indexed on the instance itself.
+    ``local``: whether they are indexed on the instance itself, and ``local_by`` what says so.
     """
 
     run_id: int

@@ -20,8 +20,8 @@ from backend.workloads.splunk.resolution.effective import Resolved, Settings
 WHITELIST: Final = "whitelist"
 BLACKLIST: Final = "blacklist"
 
-_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
-_LIST_KEY = re.compile(r"(?:white|black)list\.(?:[0-9]{1,9}|from_pathname)", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_LIST_KEY = re.compile(r"(?:white|black)list\.(?:[0-9]{1,20}|from_pathname)", re.ASCII)
 
 
 def both(one: bool | None, other: bool | None) -> bool | None:

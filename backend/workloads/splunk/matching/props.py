@@ -82,8 +82,10 @@ class Applied:
     """What holds for an event.
 
     Attributes:
-        sourcetype: the event's; where it has none, the one that a ``[source::…]`` stanza assigns.
+        sourcetype: the event's; where it has none, the one that a ``[source::…]`` stanza assigns;
+            in a search, what that one is renamed to.
         assigned: the ``sourcetype`` setting that did so.
+        renamed: the ``rename`` setting that did so.
         matches: the stanzas that apply, the strongest first; ``[default]`` is not named.
         settings: key → all that is said on it in those stanzas, the strongest first.
     """
@@ -93,13 +95,17 @@ class Applied:
     matches: list[Match]
     settings: Settings
     not_read: list[NotRead] = field(default_factory=list)
+    renamed: Resolved | None = None
 
 
-def apply(props: Mapping[str, Settings], event: Event, work: Work) -> Applied:
+def apply(
+    props: Mapping[str, Settings], event: Event, work: Work, *, searching: bool = False
+) -> Applied:
     """Find what holds for one event.
 
     Args:
         props: the effective ``props.conf``.
+        searching: it is what a search sees: of a source type that is renamed the new one counts.
 
     Raises:
         Unsupported: code ``too-complex``: the patterns would take too long.
@@ -108,13 +114,22 @@ def apply(props: Mapping[str, Settings], event: Event, work: Work) -> Applied:
     matches = found.of(Spec.SOURCE, event.source)
     assigned = None
     if event.sourcetype is None:
-        said = (own(props, match.stanza).get("sourcetype") for match in matches)
-        assigned = next((setting for setting in said if setting and setting.value), None)
+        assigned = _stated((own(props, match.stanza) for match in matches), "sourcetype")
     sourcetype = assigned.value if assigned else event.sourcetype
+    renamed = None
+    if searching and sourcetype is not None and sourcetype in props:
+        renamed = _stated([own(props, sourcetype)], "rename")
+        sourcetype = renamed.value if renamed else sourcetype
     matches += found.of(Spec.HOST, event.host)
     matches += found.of(Spec.SOURCETYPE, sourcetype)
     layers = [*(own(props, match.stanza) for match in matches), props.get(DEFAULT, {})]
-    return Applied(sourcetype, assigned, matches, _laid(layers), found.not_read)
+    return Applied(sourcetype, assigned, matches, _laid(layers), found.not_read, renamed)
+
+
+def _stated(layers: Iterable[Settings], key: str) -> Resolved | None:
+    """The strongest word on a key; None where there is none, or it is empty."""
+    said = next((layer[key] for layer in layers if key in layer), None)
+    return said if said is not None and said.value else None
 
 
 def spec_of(stanza: str) -> tuple[Spec, str]:

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from backend.workloads.splunk.matching.entries import Client
 from backend.workloads.splunk.matching.props import Event
 from backend.workloads.splunk.resolution.context import ContextKind
-from backend.workloads.splunk.resolution.schemas import ContextIn, Name
+from backend.workloads.splunk.resolution.schemas import ContextIn, Name, Question
 
 MOST_CLIENTS: Final = 500
 MOST_DEPLOYED: Final = 200
@@ -32,10 +32,8 @@ class InstanceIn(ContextIn):
         return self
 
 
-class MatchIn(InstanceIn):
+class MatchIn(InstanceIn, Question):
     """An event; what is left out is not known."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: Text | None = None
     host: Text | None = None
@@ -58,13 +56,11 @@ class RoutesIn(InstanceIn):
         return Event(self.source, self.host)
 
 
-class HostIn(BaseModel):
+class HostIn(Question):
     """A deployment client, as far as it is known.
 
     ``name`` is its host name; lists are compared with each of its names and addresses.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     name: ClientName
     client_name: ClientName | None = None
@@ -83,10 +79,8 @@ class HostIn(BaseModel):
         )  # fmt: skip
 
 
-class ClientsIn(BaseModel):
+class ClientsIn(Question):
     """``files``: the content of files that lists name, by their path as it is written there."""
-
-    model_config = ConfigDict(extra="forbid")
 
     hosts: list[HostIn | ClientName] = Field(min_length=1, max_length=MOST_CLIENTS)
     files: dict[Text, str] = Field({}, max_length=100)

@@ -24,7 +24,10 @@ GLOBAL_STANZA: Final = "global"
 CLASS_PREFIX: Final = "serverClass:"
 APP_WORD: Final = ":app:"
 ALL_APPS: Final = "*"
-SHOWN: Final = ("stateOnClient", "restartSplunkd", "restartSplunkWeb", "issueReload", "appFile")
+SHOWN: Final = (
+    "stateOnClient", "restartSplunkd", "restartSplunkWeb", "restartIfNeeded", "issueReload",
+    "excludeFromUpdate", "appFile",
+)  # fmt: skip
 """What is told of a deployed app, beside its name."""
 
 _INHERITED: Final = (*SHOWN, *sorted(FILTER_KEYS), "continueMatching", "disabled")

@@ -14,7 +14,6 @@ from backend.workloads.splunk.matching.automaton import Work
 from backend.workloads.splunk.matching.clients import comma_separated
 from backend.workloads.splunk.matching.expressions import REGEX
 from backend.workloads.splunk.matching.patterns import Pattern
-from backend.workloads.splunk.matching.props import Event
 from backend.workloads.splunk.matching.syntax import Unreadable
 from backend.workloads.splunk.resolution.effective import Resolved, Settings
 
@@ -23,12 +22,11 @@ SOURCETYPE: Final = "MetaData:Sourcetype"
 QUEUE: Final = "queue"
 TCP: Final = "_TCP_ROUTING"
 SYSLOG: Final = "_SYSLOG_ROUTING"
+LABEL: Final = "_INDEX_AND_FORWARD_ROUTING"
+SOURCE: Final = "MetaData:Source"
+HOST: Final = "MetaData:Host"
 
-PREFIXES: Final = {
-    SOURCETYPE: "sourcetype::",
-    "MetaData:Source": "source::",
-    "MetaData:Host": "host::",
-}
+PREFIXES: Final = {SOURCETYPE: "sourcetype::", SOURCE: "source::", HOST: "host::"}
 """What a value of these keys begins with, where it is read and where it is written."""
 
 CLASSES: Final = ("TRANSFORMS-", "RULESET-")
@@ -69,7 +67,7 @@ class Transform:
     matches: bool | None
 
     def text(self, key: str) -> str:
-        return self.settings[key].value if key in self.settings else ""
+        return _text(self.settings, key)
 
     @property
     def said(self) -> tuple[Resolved, ...]:
@@ -82,11 +80,10 @@ class Pipeline:
     """An event's keys on their way through the transforms.
 
     Attributes:
-        keys: what each key may be, the likeliest last word last.
+        keys: what each key may be, the likeliest last word last; nothing where it is not set.
         transforms: those that were applied, in their order.
     """
 
-    event: Event
     keys: dict[str, list[Outcome]]
     transforms: list[Transform] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -103,6 +100,9 @@ class Pipeline:
                 self.notes.append(f"{setting.key} names {name}, which transforms.conf has not.")
                 continue
             settings = transforms[name]
+            if not any(_text(settings, key) for key in ("REGEX", *NOT_MODELLED)):
+                self.notes.append(f"{name} has no REGEX: it is not applied.")
+                continue
             transform = Transform(name, setting, settings, self._matches(settings, work))
             work.spend(sum(len(transform.text(key)) for key in _LONG) // 8)
             self.transforms.append(transform)
@@ -113,11 +113,11 @@ class Pipeline:
         if unmodelled:
             words = " and ".join(unmodelled)
             self.notes.append(f"{words} of {transform.name} are not evaluated.")
-        if "INGEST_EVAL" in unmodelled:
-            return  # it takes the place of what else the transform says
-        if transform.text("CLONE_SOURCETYPE"):
-            clone = transform.text("CLONE_SOURCETYPE")
-            self.notes.append(f"{transform.name} makes a second event of source type {clone}.")
+            return  # they take the place of what else the transform says
+        clone = transform.text("CLONE_SOURCETYPE")
+        if clone and self._only(SOURCETYPE) != clone:
+            if transform.matches is not False:
+                self.notes.append(f"{transform.name} makes a second event of source type {clone}.")
             return
         key = transform.text("DEST_KEY")
         if key in self.keys:
@@ -126,7 +126,7 @@ class Pipeline:
             self.keys[key].extend(_written(transform, key))
 
     def _matches(self, settings: Settings, work: Work) -> bool | None:
-        regex = settings["REGEX"].value if "REGEX" in settings else ""
+        regex = _text(settings, "REGEX")
         if regex in ANY_TEXT:
             return True
         subject = self._subject(settings)
@@ -139,15 +139,18 @@ class Pipeline:
 
     def _subject(self, settings: Settings) -> str | None:
         """What the expression is held against; None where it is not known."""
-        key = settings["SOURCE_KEY"].value if "SOURCE_KEY" in settings else "_raw"
-        known = {
-            "MetaData:Source": self.event.source,
-            "MetaData:Host": self.event.host,
-        }.get(key)
-        outcomes = self.keys.get(key)
-        if outcomes is not None:
-            known = outcomes[0].value if len(outcomes) == 1 else None
+        key = _text(settings, "SOURCE_KEY")
+        known = self._only(key)
         return None if known is None else PREFIXES.get(key, "") + known
+
+    def _only(self, key: str) -> str | None:
+        """What a key is for certain."""
+        outcomes = self.keys.get(key, ())
+        return outcomes[0].value if len(outcomes) == 1 and outcomes[0].when is None else None
+
+
+def _text(settings: Settings, key: str) -> str:
+    return settings[key].value if key in settings else ""
 
 
 def _named(props: Settings) -> Iterator[tuple[Resolved, str]]:
@@ -160,7 +163,8 @@ def _named(props: Settings) -> Iterator[tuple[Resolved, str]]:
 def _written(transform: Transform, key: str) -> Iterator[Outcome]:
     if transform.matches is not False:
         condition = None if transform.matches else _condition(transform)
-        yield Outcome(_value(transform.text("FORMAT"), key), condition, transform.said)
+        written = transform.text("FORMAT") or f"{transform.name}::$1"
+        yield Outcome(_value(written, key), condition, transform.said)
     default = transform.text("DEFAULT_VALUE")
     if default and not transform.matches:
         condition = None if transform.matches is False else f"not: {_condition(transform)}"

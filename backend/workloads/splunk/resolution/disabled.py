@@ -15,6 +15,11 @@ STANZAS: Final = (INSTALL, DEFAULT)
 _STATE, _DISABLED = "state", "disabled"
 
 
+def switches(stanza: PlacedStanza) -> bool:
+    """Whether it may switch an app on or off."""
+    return stanza.conf_type == APP_CONF and stanza.name in STANZAS and _STATE in stanza.settings
+
+
 def disabled_apps(stanzas: Iterable[PlacedStanza]) -> frozenset[AppKey]:
     """Apps whose own ``app.conf`` resolves to ``[install] state = disabled`` (app.conf.spec).
 
@@ -23,12 +28,12 @@ def disabled_apps(stanzas: Iterable[PlacedStanza]) -> frozenset[AppKey]:
     """
     states: dict[AppKey, tuple[tuple[int, bool], str]] = {}
     for stanza in stanzas:
+        if stanza.conf_type != APP_CONF or not switches(stanza):  # without a call for nearly all
+            continue
         place = stanza.place
-        if stanza.conf_type != APP_CONF or stanza.name not in STANZAS or not place.app:
+        if not place.app or place.layer is Layer.USER:
             continue
-        state = stanza.settings.get(_STATE)
-        if state is None or place.layer is Layer.USER:
-            continue
+        state = stanza.settings[_STATE]
         # [install] before [default], and local before default: the smallest is the strongest.
         strength = (STANZAS.index(stanza.name), place.scope is not Scope.LOCAL)
         app = (place.layer, place.app)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from backend.workloads.splunk.places import Layer, Place, PlacedStanza, Scope
 from backend.workloads.splunk.resolution.conf_types import APP_USER_ONLY, GLOBAL_ONLY
 from backend.workloads.splunk.resolution.context import Context
+from backend.workloads.splunk.resolution.disabled import switches
 from backend.workloads.splunk.resolution.effective import Candidate, Configuration, Resolved
 
 
@@ -66,7 +67,8 @@ def _homeless(configuration: Configuration, conf_type: str) -> Iterator[Leftover
     apps = {p.app for p in configuration.places if p.layer in {Layer.APP, Layer.PEER_APP}}
     for stanza in configuration.stanzas(conf_type):
         if configuration.off(stanza.place):
-            yield Leftover(Reason.APP_DISABLED, stanza)
+            if not switches(stanza):  # that one does: without it the app might be on
+                yield Leftover(Reason.APP_DISABLED, stanza)
         elif stanza.place.layer is Layer.USER and stanza.place.app not in apps:
             yield Leftover(Reason.APP_MISSING, stanza)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backend.identity.schemas import Output
 from backend.workloads.splunk.places import Layer, Scope
@@ -14,8 +14,10 @@ from backend.workloads.splunk.resolution.overlaps import Overlap
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 ConfType = Annotated[str, StringConstraints(min_length=1, max_length=255, to_lower=True)]
-Name = Annotated[str, StringConstraints(max_length=8192)]
-Instance = Literal[ContextKind.GLOBAL, ContextKind.CLUSTER_PEER]
+Name = Annotated[str, StringConstraints(max_length=65_536)]
+"""Of a stanza, a key, an app: longer ones fit into no URL."""
+
+Instance = Literal["global", "cluster_peer"]
 
 NO_APP = frozenset({ContextKind.GLOBAL, ContextKind.CLUSTER_PEER})
 
@@ -27,6 +29,12 @@ class RunPath(BaseModel):
 class RunsPath(BaseModel):
     a: Id
     b: Id
+
+
+class Question(BaseModel):
+    """A body; members that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class PageIn(BaseModel):
