@@ -19,25 +19,25 @@ MINUTE: Final = timedelta(minutes=1)
 FORGOTTEN: Final = "1 minute"
 """How long an empty bucket stays: somebody who comes again finds it, which is cheaper."""
 
-# A few empty buckets go with each take, so that names tried by strangers never pile up. They are
-# locked after the bucket that is taken, and none is waited for: two takes never deadlock.
-_BUCKET: Final = f"""
-  ON CONFLICT (key) DO UPDATE SET empty_at = greatest(bucket.empty_at, now()) + %(share)s::interval
-  WHERE greatest(bucket.empty_at, now()) + %(share)s::interval <= now() + %(per)s::interval
+# In PostgreSQL's words: how full a bucket is once one more use is taken.
+_FULLER: Final = "greatest(bucket.empty_at, now()) + %(share)s::interval"
+_FITS: Final = f"{_FULLER} <= now() + %(per)s::interval"
+
+# A few empty buckets go with each that may be new, so that names tried by strangers never pile up.
+# They are locked after the bucket that is taken, and none is waited for: two takes never deadlock.
+# Not durable: a crash of the database loses the uses of its last moments, and no more.
+_TAKE: Final = Statement(
+    f"""
+WITH taken AS (
+  INSERT INTO rate_limits AS bucket (key, empty_at) VALUES (%(key)s, now() + %(share)s::interval)
+  ON CONFLICT (key) DO UPDATE SET empty_at = {_FULLER}
+  WHERE {_FITS}
   RETURNING key),
 swept AS (
   DELETE FROM rate_limits WHERE key IN (
     SELECT key FROM rate_limits
     WHERE empty_at < now() - interval '{FORGOTTEN}' AND key <> (SELECT key FROM taken)
     ORDER BY empty_at LIMIT 10 FOR UPDATE SKIP LOCKED))
-"""  # noqa: S608 - a constant of this module
-
-# Not durable: a crash of the database loses the uses of its last moments, and no more.
-_TAKE: Final = Statement(
-    f"""
-WITH taken AS (
-  INSERT INTO rate_limits AS bucket (key, empty_at) VALUES (%(key)s, now() + %(share)s::interval)
-{_BUCKET}
 SELECT key FROM taken
 """,  # noqa: S608 - constants of this module
     durable=False,
@@ -56,27 +56,31 @@ class Rate:
     per_minute: Callable[[], int]
 
     def question(self, role: Role, scope: Scope | None) -> Question:
-        """Who calls, and one use taken, if they have at least that role, and a key that scope."""
+        """Who calls, and one use taken of a bucket that is there and has room.
+
+        They have at least that role, and a key that scope.
+        """
         roles = ", ".join(f"'{one}'" for one in Role if one.includes(role))
         keys = f" OR '{scope}' = ANY (scopes)" if scope else ""
         taken = f"""
 taken AS (
-  INSERT INTO rate_limits AS bucket (key, empty_at)
-  SELECT '{self.name}:' || id, now() + %(share)s::interval
-  FROM caller WHERE role IN ({roles}) AND (scopes IS NULL{keys})
-{_BUCKET}
+  UPDATE rate_limits AS bucket SET empty_at = {_FULLER}
+  WHERE {_FITS} AND key = (
+    SELECT '{self.name}:' || id FROM caller WHERE role IN ({roles}) AND (scopes IS NULL{keys}))
+  RETURNING true AS taken)
 """  # noqa: S608 - words of this release
-        return Question(steps=taken, columns="EXISTS (SELECT FROM taken)", durable=False)
+        return Question(
+            steps=taken, columns="taken.taken", join="LEFT JOIN taken ON true", durable=False
+        )
 
     def values(self) -> dict[str, Any]:
         """What the question needs."""
         return _values(self.per_minute(), MINUTE)
 
     def demand(self, statements: Autocommit, called: Called) -> None:
-        """Raises TooManyRequests, as :func:`demand` does, where no use was taken."""
+        """Raises TooManyRequests, as :func:`demand` does, where no use can be taken."""
         if not called.rest[0]:
-            key = f"{self.name}:{called.principal.id}"
-            _refuse(_wait(statements, {"key": key, **self.values()}))
+            demand(statements, f"{self.name}:{called.principal.id}", self.per_minute(), MINUTE)
 
 
 def take(statements: Autocommit, key: str, limit: int, per: timedelta) -> float:

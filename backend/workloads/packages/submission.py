@@ -5,16 +5,16 @@ second statement: two uploads that insert in their files' order deadlock. Where 
 any of the packages yet, one statement stores it all.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import Row, insert
 from sqlalchemy.orm import Session
 
-from backend.autocommit import Autocommit
+from backend.autocommit import Autocommit, Statement
 from backend.db import Sessions, table_of
 from backend.identity.roles import Principal
 from backend.workloads.packages import submission_sql as sql
@@ -25,6 +25,7 @@ from backend.workloads.packages.model import RequestNotice
 from backend.workloads.packages.revetting import raise_priority, vet_again
 
 DEFAULT_PRIORITY = 5
+NOTHING: Final = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def submit(
         priority: 1 to 10, 10 most urgent; an artifact has the highest of its requests.
     """
     given = _parameters(lock, by, priority)
-    if new := statements.rows(sql.NEW, given):
+    if new := statements.rows(_statement(given), given):
         stored = _Stored(new[0].id, fresh=len(lock.packages), again=0)
     else:
         with sessions.begin() as session:
@@ -89,12 +90,21 @@ def _parameters(lock: ParsedLock, by: Principal, priority: int) -> dict[str, Any
         "entries": lock.entries,
         "priority": priority,
         "packages": len(lock.packages),
-        "lines": json.dumps([_line(package) for package in lock.packages]),
-        "exclusions": json.dumps([asdict(exclusion) for exclusion in lock.exclusions]),
-        "differences": json.dumps([asdict(difference) for difference in lock.differences]),
-        "alike": json.dumps(_alike(lock.packages)),
-        "detail": json.dumps(detail),
+        "lines": _json([_line(package) for package in lock.packages]),
+        "exclusions": _json(lock.exclusions),
+        "differences": _json(lock.differences),
+        "alike": _json(_alike(lock.packages)),
+        "detail": _json(detail),
     }
+
+
+def _json(value: Any) -> str:
+    return to_json(value).decode()
+
+
+def _statement(given: Mapping[str, Any]) -> Statement:
+    noted = any(given[name] != NOTHING for name in ("exclusions", "differences", "alike"))
+    return sql.NEW if noted or given["packages"] > sql.FEW else sql.NEW_FEW
 
 
 def _alike(wanted: Sequence[WantedPackage]) -> list[dict[str, str]]:
@@ -133,7 +143,7 @@ def _store_shared(
     connection.exec_driver_sql(sql.LINK, {**given, **link})
     _warn(session, request_id, lock.packages, rows)
     again = vet_again(session, known, max_age=max_age)
-    if known and given["alike"] != "[]":
+    if known and given["alike"] != NOTHING:
         again += judge_likenesses(session, request_id)
     raise_priority(session, known, priority)
     return _Stored(request_id, len(fresh), len(again))

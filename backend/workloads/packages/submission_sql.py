@@ -25,10 +25,19 @@ INSERT INTO requests (application_name, version, requestor_id, lock_format, lock
 
 _NAMED: Final = """
 INSERT INTO packages (ecosystem, name, version, purl)
-  SELECT DISTINCT ON (ecosystem, name, version) ecosystem, name, version, purl
+  SELECT ecosystem, name, version, purl
 """
 
-# What belongs to the request alone.
+_AUDITED: Final = """
+audited AS (
+  INSERT INTO audit_log (actor_id, action, subject, detail)
+  SELECT CAST(%(requestor_id)s AS bigint), 'request.submitted',
+    'request:' || request.id, CAST(%(detail)s AS jsonb)
+  FROM request
+)
+"""
+
+# What else belongs to the request alone; most locks give no cause for any of it.
 _NOTED: Final = """
 excluded AS (
   INSERT INTO request_exclusions (request_id, entry, reason, detail)
@@ -46,31 +55,32 @@ excluded AS (
   INSERT INTO similar_names (request_id, name, resembles)
   SELECT request.id, alike.name, alike.resembles
   FROM request, json_to_recordset(CAST(%(alike)s AS json)) AS alike(name text, resembles text)
-), audited AS (
-  INSERT INTO audit_log (actor_id, action, subject, detail)
-  SELECT CAST(%(requestor_id)s AS bigint), 'request.submitted',
-    'request:' || request.id, CAST(%(detail)s AS jsonb)
-  FROM request
 )
 """
 
-# Whoever names packages that nobody has named before has all below them to itself: no one else
-# sees these artifacts, or waits for one.
-NEW: Final = Statement(f"""
+
+def _new(*, by: str, keys: str = "", unless: str = "", noted: str = "") -> Statement:
+    """Everything, or no row at all; at worst some names are left.
+
+    Whoever names packages that nobody has named before has all below them to itself: no one else
+    sees these artifacts, or waits for one.
+
+    Args:
+        by: the columns that tell lines apart.
+        keys: the same, where they are none that were given.
+        unless: when no package is to be named.
+        noted: more parts of the WITH, each ended by a comma.
+    """
+    return Statement(f"""
 WITH given AS MATERIALIZED (
-  SELECT ROW(ecosystem, name, version) AS key, given.* FROM {_GIVEN}
+  SELECT {f"{keys}, " if keys else ""}given.* FROM {_GIVEN}
 ), named AS (
   {_NAMED}
   FROM given
-  WHERE NOT EXISTS (
-    -- One at a time: the plan may be older than most packages, and never reads them all.
-    SELECT FROM given, LATERAL (
-      SELECT FROM packages p
-      WHERE (p.ecosystem, p.name, p.version) = (given.ecosystem, given.name, given.version)
-      LIMIT 1) known)
+  {unless}
   ORDER BY ecosystem, name, version
   ON CONFLICT DO NOTHING
-  RETURNING id, ROW(ecosystem, name, version) AS key
+  RETURNING id, {keys or by}
 ), request AS (
   {_REQUEST}
   WHERE (SELECT count(*) FROM named) = CAST(%(packages)s AS bigint)
@@ -78,7 +88,7 @@ WITH given AS MATERIALIZED (
 ), line AS MATERIALIZED (
   SELECT request.id AS request_id, named.id AS package_id, integrity, entries, dev, optional,
     license_claim
-  FROM request, given JOIN named USING (key)  -- one column: by three, one row would be expected
+  FROM request, given JOIN named USING ({by})
 ), artifact AS (
   INSERT INTO artifacts (package_id, integrity)
   SELECT package_id, integrity FROM line
@@ -93,12 +103,33 @@ WITH given AS MATERIALIZED (
   SELECT request_id, package_id, artifact.id, 'new', integrity, entries, dev, optional,
     license_claim
   FROM line JOIN artifact USING (package_id)
-), {_NOTED}
+), {noted} {_AUDITED}
 SELECT id FROM request
 """)  # noqa: S608 - constants of this module
-"""A lock of which every package is new and stands in one line: everything, or no row at all.
 
-Where somebody names one of its packages at this very moment, names may be left; nothing else.
+
+NEW: Final = _new(
+    by="key",  # one column: by three, one row would be expected
+    keys="ROW(ecosystem, name, version) AS key",
+    # One at a time: the plan may be older than most packages, and never reads them all.
+    unless="""
+  WHERE NOT EXISTS (
+    SELECT FROM given, LATERAL (
+      SELECT FROM packages p
+      WHERE (p.ecosystem, p.name, p.version) = (given.ecosystem, given.name, given.version)
+      LIMIT 1) known)
+""",
+    noted=f"{_NOTED},",
+)
+"""A lock of which every package is new and stands in one line: all of it, or no row."""
+
+FEW: Final = 16
+"""Packages that are named sooner than it takes to ask whether one of them is known."""
+
+NEW_FEW: Final = _new(by="ecosystem, name, version")
+"""The same for at most ``FEW`` packages of a lock that gives nothing to note, for a sixth less.
+
+Where one of them is known the others are named, and that is all.
 """
 
 OPEN: Final = f"""
@@ -110,7 +141,7 @@ WITH request AS (
   FROM {_GIVEN}
   ORDER BY ecosystem, name, version
   ON CONFLICT DO NOTHING
-), {_NOTED}
+), {_NOTED}, {_AUDITED}
 SELECT id FROM request
 """  # noqa: S608 - constants of this module
 """The request, and its packages in sorted order."""

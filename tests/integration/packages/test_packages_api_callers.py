@@ -62,6 +62,16 @@ def test_a_users_keys_and_threads_share_one_rate_and_each_refusal_names_the_user
     assert served == [house.people.user.id] * 12
 
 
+def test_a_rate_holds_also_where_its_bucket_was_swept_meanwhile(house: House) -> None:
+    house.changes["UPLOAD_RATE_PER_MINUTE"] = 1
+    before = [upload(house.people.user).status_code for _ in range(2)]
+    house.database.run("DELETE FROM rate_limits")
+
+    after = [upload(house.people.user).status_code for _ in range(2)]
+
+    assert (before, after) == ([202, 429], [202, 429])
+
+
 def test_times_are_utc_whatever_the_zone_of_the_database(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What an upload may cost the database: round trips, counted."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from backend.autocommit import Autocommit, Statement
 from backend.identity.roles import Principal, Role
 from backend.workloads.packages import submission
 from backend.workloads.packages.lockfile import parse_lock
+from backend.workloads.packages.submission_sql import FEW
 from tests.benchmark.upload_lock import HOST, lock
 from tests.integration.packages.house import House
 
@@ -26,7 +28,7 @@ class Counted(Autocommit):
         self.asked += 1
 
 
-@pytest.mark.parametrize("entries", [1, 40])
+@pytest.mark.parametrize("entries", [1, FEW, FEW + 1])
 def test_an_upload_costs_one_round_trip_where_all_is_new_and_eight_where_all_is_known(
     house: House, entries: int
 ) -> None:
@@ -50,3 +52,20 @@ def test_an_upload_costs_one_round_trip_where_all_is_new_and_eight_where_all_is_
     # lines, verdicts, priorities, COMMIT.
     assert asked == [1, 8]
     assert house.database.one("SELECT count(*) FROM request_packages") == 2 * entries
+
+
+def test_of_a_few_packages_some_of_which_are_known_each_is_queued_once(house: House) -> None:
+    data = lock(FEW, tag="a")
+    whole = parse_lock(data, filename=None, origins=frozenset({HOST}), max_bytes=len(data))
+    user = Principal(house.people.user.id, "ada", Role.USER)
+    for parsed in (replace(whole, packages=whole.packages[:2]), whole):
+        submitted = submission.submit(
+            Autocommit(house.engine), house.sessions, parsed, by=user, max_age=timedelta(days=7)
+        )
+
+    assert (submitted.packages, submitted.fresh) == (FEW, FEW - 2)
+    for table in ("packages", "artifacts", "package_status"):
+        assert house.database.one(f"SELECT count(*) FROM {table}") == FEW
+    assert house.database.one("SELECT count(*) FROM request_packages") == 2 + FEW
+    noted = "SELECT count(*) FROM audit_log WHERE action = 'request.submitted'"
+    assert house.database.one(noted) == 2

@@ -51,7 +51,10 @@ def likeness(name: str, other: str) -> str | None:
 def likenesses(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Of all these names those that are like others, each with up to ``MOST`` of them, sorted."""
     alike: dict[str, set[str]] = {}
-    for one, two in _pairs(names):
+    distinct = set(names)
+    if len(distinct) == 1:  # the lock of a single package: not worth its keys
+        return {}
+    for one, two in _pairs(distinct):
         if likeness(one, two):
             alike.setdefault(one, set()).add(two)
             alike.setdefault(two, set()).add(one)
