@@ -25,7 +25,7 @@ from backend.queue.wake import Listener, Notifier, cancelled
 from backend.queue.writes import Writes
 from workers.assignment import Assignment, Policy, this_worker, worker_name
 from workers.database import Transactions
-from workers.duties import OnDuty
+from workers.duties import Caller, OnDuty
 from workers.executor import Executor
 from workers.heartbeat import Heartbeat
 from workers.held import Held
@@ -108,13 +108,14 @@ class Daemon:
         )  # fmt: skip
         self._reaper = Reaper(
             assignments, worker=self.name, transactions=self._transactions,
-            stall_timeout=policy.stall_timeout, ttl=policy.ttl, became_ready=self._became_ready,
-            attend=self._suspects.attend, metrics=self.metrics,
+            stall_timeout=policy.stall_timeout, ttl=policy.ttl, interval=policy.interval,
+            became_ready=self._became_ready, attend=self._suspects.attend, expect=self._expect,
+            metrics=self.metrics,
         )  # fmt: skip
         sessions, statements = make_sessions(engine, limit=DUTY), self._writes.statements
-        self._by_the_clock = (
+        chores = (
             Retention(transactions=self._transactions, keep=policy.retention),
-            Sealer(transactions=self._transactions, statements=statements, signer=signer),
+            Sealer(transactions=self._transactions, signer=signer),
             *(
                 OnDuty(
                     duty, sessions=sessions, statements=statements, became_ready=self._became_ready
@@ -122,6 +123,8 @@ class Daemon:
                 for duty in duties
             ),
         )
+        conditional = [one for one in chores if one.due]
+        self._by_the_clock = (*chores, Caller(conditional, statements=statements))
         self._listener = Listener(listen_engine, self._heard, lost=self.metrics.listener_lost)
         self._observe(pipelines)
 
@@ -161,6 +164,12 @@ class Daemon:
         for producer in self._producers:
             if producer.queue.name == queue:
                 producer.wake()
+                self._reaper.hint()
+
+    def _expect(self, queue: str, wait: float | None) -> None:
+        for producer in self._producers:
+            if producer.queue.name == queue:
+                producer.expect(wait)
 
     def _became_ready(self, queue: str) -> None:
         self._wake(queue)

@@ -19,21 +19,46 @@ def forbidden(error: Exception) -> bool:
 class Periodic(threading.Thread):
     """Takes its turn at the start, and again after as many seconds as the turn says, jittered.
 
-    No worker's health depends on one.
+    One with a condition may leave it to others to say when that holds: it is ``waiting`` then for
+    its :meth:`call`. No worker's health depends on one.
     """
 
-    def __init__(self, name: str) -> None:
+    waiting = False
+
+    def __init__(self, name: str, *, due: str | None = None) -> None:
+        """``due`` is the condition, in SQL; see :class:`backend.queue.duty.Duty`."""
         super().__init__(name=name, daemon=True)
+        self.due = due
+        self._called = threading.Event()
         self._stopped = threading.Event()
 
     def stop(self) -> None:
         self._stopped.set()
+        self._called.set()
+
+    def call(self) -> None:
+        """Take the next turn at once, where it waits for that."""
+        self._called.set()
 
     def run(self) -> None:
-        pause = 0.0
-        while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
+        pause: float | None = 0.0
+        while not self._over(pause):
             pause = self.turn()
 
+    def _over(self, pause: float | None) -> bool:
+        """Wait until the next turn is due; whether there is to be none."""
+        if pause is not None:
+            return self._stopped.wait(pause * random.uniform(0.8, 1.2))
+        self._called.clear()
+        self.waiting = not self._stopped.is_set()
+        if self.waiting:
+            self._called.wait()
+        self.waiting = False
+        return self._stopped.is_set()
+
     @abstractmethod
-    def turn(self) -> float:
-        """Do it once; answers the seconds until the next time. Raises nothing."""
+    def turn(self) -> float | None:
+        """Do it once; answers the seconds until the next time, or None: not before it is called.
+
+        Raises nothing.
+        """

@@ -92,6 +92,18 @@ class Producer(threading.Thread):
             self._hint = True
             self._crew.changed.notify()
 
+    def expect(self, wait: float | None) -> None:
+        """A look has just seen that the next row is ready in ``wait`` seconds; None: that none is.
+
+        As good as an empty claim: the next one is not due before, but for hints, nor before the
+        interval is over. What was expected sooner still is: the look may not have seen it.
+        """
+        with self._crew.changed:
+            if wait is not None:
+                due = time.monotonic() + max(0.0, wait)
+                self._due = due if self._due is None else min(due, self._due)
+            self._crew.changed.notify()
+
     @property
     def hangs(self) -> bool:
         """Every thread works for a lease that is gone, past all the limits its steps have.

@@ -1,4 +1,4 @@
-"""Takes back what stalled workers hold, wakes claimers for it, and looks for suspects meanwhile."""
+"""Takes back what stalled workers hold, and looks at the queues of a worker while it is idle."""
 
 import random
 import threading
@@ -19,18 +19,20 @@ from workers.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 EVERY: Final = 2.0  # seconds
-QUIET: Final = 15
-"""After so many looks in a row that found nothing held, the next one is after twice that time: less
-than a lease, so that none that was taken meanwhile has run out long before."""
+QUIET: Final = 0.8
+"""Of a lease: where a look found nothing held, nothing that is taken later runs out before the next
+look, which is so much later. And of a producer's interval, whose look it saves."""
 SHARE: Final = 20  # at most one twentieth of the time
 
 
 class Reaper(threading.Thread):
     """Reaps each served queue in which something stalled; looks every two seconds, jittered.
 
-    And half as often once nothing has been held for a while.
+    And not as often while nothing is held, see :data:`QUIET`, but for hints. Such a look finds out
+    as well when the next row of each queue is ready: ``expect`` is told its name and the seconds
+    until then, None where no row is to come.
 
-    The same look says in which queues there are suspects: ``attend`` is told their names.
+    Each look says in which queues there are suspects: ``attend`` is told their names.
 
     A reap does nothing until this worker has been in steady contact for one lease time: one that
     comes back from an outage together with all the others blames nobody.
@@ -44,8 +46,10 @@ class Reaper(threading.Thread):
         transactions: Transactions,
         stall_timeout: timedelta,
         ttl: timedelta,
+        interval: timedelta,
         became_ready: Callable[[str], None],
         attend: Callable[[Collection[str]], None],
+        expect: Callable[[str, float | None], None],
         metrics: Metrics,
     ) -> None:
         super().__init__(name="reaper", daemon=True)
@@ -57,25 +61,41 @@ class Reaper(threading.Thread):
         self._ttl = ttl
         self._became_ready = became_ready
         self._attend = attend
+        self._expect = expect
+        self._quiet = max(EVERY, QUIET * min(ttl, interval).total_seconds())
+        self._busy = False
         self._metrics = metrics
         self._stopped = threading.Event()
+        self._hinted = threading.Event()
+        self._hinted.set()
 
     def stop(self) -> None:
         self._stopped.set()
+        self._hinted.set()
+
+    def hint(self) -> None:
+        """Rows came in, suspects perhaps: the next look is due as while something is held."""
+        self._hinted.set()
 
     def run(self) -> None:
-        pause, quiet = EVERY, 0
-        while not self._stopped.wait(pause * random.uniform(0.8, 1.2)):
+        pause = EVERY
+        while not self._over(pause):
             began = time.monotonic()
-            quiet = 0 if self._reap_all() else quiet + 1
-            usual = EVERY if quiet < QUIET else EVERY * 2
-            pause = max(usual, SHARE * (time.monotonic() - began))
+            self._reap_all()
+            pause = max(EVERY, SHARE * (time.monotonic() - began))
 
-    def _reap_all(self) -> bool:
-        """Whether anything is held, or waits to be run alone."""
+    def _over(self, pause: float) -> bool:
+        """Wait until the next look is due; whether there is to be none."""
+        if not self._stopped.wait(pause * random.uniform(0.8, 1.2)) and not self._busy:
+            self._hinted.wait(self._quiet - EVERY)
+        self._hinted.clear()
+        return self._stopped.is_set()
+
+    def _reap_all(self) -> None:
         looked = self._look()
-        if looked.suspects:
-            self._attend(looked.suspects)
+        self._busy = bool(looked.held or looked.suspects)
+        for queue, wait in looked.waits.items():
+            self._expect(queue, wait)
         for pipeline in self._pipelines:
             if pipeline.queue.name not in looked.stalled:
                 continue
@@ -83,18 +103,25 @@ class Reaper(threading.Thread):
                 self._reap(pipeline)
             except SQLAlchemyError as error:
                 log.warning("reap.failed", queue=pipeline.queue.name, error=type(error).__name__)
-        return bool(looked.held or looked.suspects)
 
     def _look(self) -> Looked:
-        """All are to be reaped where one of them, locked for long perhaps, spoils the look."""
+        """All are to be reaped where one of them, locked for long perhaps, spoils the look.
+
+        While anything is held, what waits is not asked for: reaping would wait for the answer,
+        which may take long beside many rows that are dead, and producers look often enough.
+        """
         try:
-            return self._transactions.single(
-                lambda session: look(session, self._horizons, self._served, ttl=self._ttl)
+            looked = self._transactions.single(
+                lambda session: look(
+                    session, self._horizons, self._served, ttl=self._ttl, waiting=not self._busy
+                )
             )
         except SQLAlchemyError as error:
             log.warning("reap.unseen", error=type(error).__name__)
             every = {queue.name for queue in self._horizons}
             return Looked(every, set(), every)
+        self._attend(looked.suspects)
+        return looked
 
     def _reap(self, pipeline: Pipeline) -> None:
         horizons = self._horizons[pipeline.queue]

@@ -9,13 +9,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from backend.audit import sealing
 from backend.audit.model import AuditSeal
 from backend.audit.signing import Signer
-from backend.autocommit import Autocommit
 from workers.database import Transactions
 from workers.periodic import NOT_OURS, Periodic, forbidden
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = 5.0  # seconds
+EVERY: Final = 5.0  # seconds until it tries again
 
 
 class Sealer(Periodic):
@@ -24,21 +23,16 @@ class Sealer(Periodic):
     No worker depends on it, and of all workers one at a time is at it.
     """
 
-    def __init__(
-        self, *, transactions: Transactions, statements: Autocommit, signer: Signer | None
-    ) -> None:
-        super().__init__("sealer")
+    def __init__(self, *, transactions: Transactions, signer: Signer | None) -> None:
+        super().__init__("sealer", due=sealing.DUE)
         self._transactions = transactions
-        self._statements = statements
         self._signer = signer
         self._whole = True  # once: what came of a restored dump is nowhere else noticed
 
-    def turn(self) -> float:
-        """Seal once; answers the seconds until the next time."""
+    def turn(self) -> float | None:
+        """Seal once; answers the seconds until the next time, None: when something is due."""
         work = partial(sealing.seal, signer=self._signer, whole=self._whole)
         try:
-            if not self._whole and not sealing.due(self._statements):
-                return EVERY
             seal = self._transactions.once(work)
         except SQLAlchemyError as error:
             if forbidden(error):
@@ -49,9 +43,11 @@ class Sealer(Periodic):
             return EVERY
         if seal is None:
             self._whole = False
-            return EVERY
+            return None
         _say(seal)
-        return 0.0 if len(seal.entries) == sealing.AT_ONCE else EVERY
+        if len(seal.entries) == sealing.AT_ONCE:
+            return 0.0
+        return EVERY if self._whole else None
 
 
 def _say(seal: AuditSeal) -> None:

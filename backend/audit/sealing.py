@@ -17,7 +17,6 @@ from backend.audit import chain
 from backend.audit.model import AuditCheckpoint, AuditSeal
 from backend.audit.signing import Signer
 from backend.audit.statements import SealStatement
-from backend.autocommit import Autocommit, Statement
 
 AT_ONCE: Final = 5000
 """Entries of one seal at most: a fraction of a second's work."""
@@ -43,9 +42,9 @@ ORDER BY entry.xid, entry.id LIMIT :limit
 """)  # noqa: S608 - constants of this package
 
 _LAST = "FROM audit_seals ORDER BY id DESC LIMIT 1"
-# With an order and a limit, as _NEXT: a plan for any bounds must not read the whole log.
-_DUE = Statement(
-    f"""
+# With an order and a limit, as _NEXT, which EXISTS would drop: a plan for any bounds must not read
+# the whole log.
+DUE: Final = f"""
 (
     SELECT entry.id FROM audit_log AS entry
     WHERE entry.xid >= coalesce((SELECT last_xid {_LAST}), 0)
@@ -53,22 +52,9 @@ _DUE = Statement(
             (coalesce((SELECT last_xid {_LAST}), 0), coalesce((SELECT last_id {_LAST}), 0))
         AND entry.xid < {XMIN}
     ORDER BY entry.xid, entry.id LIMIT 1
-)
-UNION ALL
-SELECT last_id FROM (SELECT last_id, last_xid {_LAST}) AS last WHERE last_xid > {XMIN}
-LIMIT 1
-""",  # noqa: S608 - constants of this package
-    kind="audit",
-)
-
-
-def due(statements: Autocommit) -> bool:
-    """Whether :func:`seal` may find something: one statement, where that takes a transaction.
-
-    Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database did not answer.
-    """
-    return bool(statements.rows(_DUE, {}))
+) IS NOT NULL OR coalesce((SELECT last_xid {_LAST}) > {XMIN}, false)
+"""  # noqa: S608 - constants of this package
+"""A condition in SQL: whether :func:`seal` may find something."""
 
 
 def seal(

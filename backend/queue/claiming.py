@@ -175,12 +175,12 @@ def due_in(
     return None if wait is None else max(0.0, float(wait))
 
 
-def _lane_params(queue: Queue, lanes: Sequence[Lane]) -> dict[str, Any]:
-    params: dict[str, Any] = {"lanes_priority": [lane[0] for lane in lanes]}
+def _lane_params(queue: Queue, lanes: Sequence[Lane], name: str = "lanes") -> dict[str, Any]:
+    params: dict[str, Any] = {f"{name}_priority": [lane[0] for lane in lanes]}
     if queue.partitions:
-        params["lanes_partition"] = [lane[1] for lane in lanes]
+        params[f"{name}_partition"] = [lane[1] for lane in lanes]
     if queue.fair:
-        params["lanes_fairness_key"] = [lane[-1] for lane in lanes]
+        params[f"{name}_fairness_key"] = [lane[-1] for lane in lanes]
     return params
 
 
@@ -275,7 +275,7 @@ def suspects_wait(session: Session, served: Mapping[Queue, Sequence[str] | None]
         served: the partitions of each that count; all where None.
     """
     found = session.execute(sql.some_suspects(tuple(served)), suspect_params(served))
-    return {queue for _, queue in found}
+    return {queue for _, queue, _ in found}
 
 
 def suspect_params(served: Mapping[Queue, Sequence[str] | None]) -> dict[str, Any]:
@@ -284,6 +284,15 @@ def suspect_params(served: Mapping[Queue, Sequence[str] | None]) -> dict[str, An
         f"partitions{n}": list(partitions or queue.partitions or ())
         for n, (queue, partitions) in enumerate(served.items())
     }
+
+
+def waiting_params(served: Mapping[Queue, Sequence[str] | None]) -> dict[str, Any]:
+    """Beside :func:`suspect_params`, those of a look for what waits: lanes that are known."""
+    params: dict[str, Any] = {}
+    for n, (queue, partitions) in enumerate(served.items()):
+        if not queue.fair:
+            params |= _lane_params(queue, fixed_lanes(queue, partitions), f"lanes{n}")
+    return params
 
 
 def adopt(session: Session, queue: Queue, token: UUID) -> list[Lease]:

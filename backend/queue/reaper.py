@@ -1,14 +1,14 @@
 """Stalled leases: ready again, or quarantined after a death while alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from backend.queue import fleet, sql
-from backend.queue.claiming import suspect_params
+from backend.queue.claiming import suspect_params, waiting_params
 from backend.queue.leases import DEFAULT_TTL
 from backend.queue.lifecycle import Queue
 
@@ -27,11 +27,16 @@ class Reaped:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Names of the queues in which there is something ``stalled``, ``suspects``, or ``held``."""
+    """Names of the queues in which there is something ``stalled``, ``suspects``, or ``held``.
+
+    ``waits`` tells, of each by its name, in how many seconds a claim may find a row, at most 0
+    where it may now; None where none is to come. Of a queue that is not in it nothing is known.
+    """
 
     stalled: set[str]
     suspects: set[str]
     held: set[str]
+    waits: dict[str, float | None] = field(default_factory=dict)
 
 
 def look(
@@ -40,6 +45,7 @@ def look(
     served: Mapping[Queue, Sequence[str] | None],
     *,
     ttl: timedelta = DEFAULT_TTL,
+    waiting: bool = False,
 ) -> Looked:
     """Where somebody who may judge would find something to reap now, and suspects to run.
 
@@ -49,16 +55,24 @@ def look(
         horizons: of the queues to look for stalled rows in, each as for :func:`reap`.
         served: as for :func:`backend.queue.claiming.suspects_wait`.
         ttl: the lease time.
+        waiting: whether to find out as well when the next row of each served queue is ready, as
+            good as an empty claim of each.
     """
     params: dict[str, Any] = {"ttl": ttl, "reaper": None, "late": ttl, **suspect_params(served)}
+    if waiting:
+        params |= waiting_params(served)
     for n, longest in enumerate(horizons.values()):
         params[f"horizons{n}_status"] = list(longest)
         params[f"horizons{n}_longest"] = list(longest.values())
-    found = session.execute(sql.look(tuple(horizons), tuple(served)), params).all()
-    names: dict[int, set[str]] = {sql.STALLED: set(), sql.SUSPECT: set(), sql.HELD: set()}
-    for what, queue in found:
-        names[what].add(queue)
-    return Looked(names[sql.STALLED], names[sql.SUSPECT], names[sql.HELD])
+    asked = sql.look(tuple(horizons), tuple(served), waiting=waiting)
+    looked = Looked(set(), set(), set())
+    names = {sql.STALLED: looked.stalled, sql.SUSPECT: looked.suspects, sql.HELD: looked.held}
+    for what, queue, wait in session.execute(asked, params):
+        if what == sql.WAITING:
+            looked.waits[queue] = wait
+        else:
+            names[what].add(queue)
+    return looked
 
 
 def reap(

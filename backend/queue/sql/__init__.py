@@ -32,13 +32,14 @@ from backend.queue.sql.holding import (
     report,
     still_mine,
 )
-from backend.queue.sql.looking import HELD, STALLED, SUSPECT, look, some_suspects
+from backend.queue.sql.looking import HELD, STALLED, SUSPECT, WAITING, look, some_suspects
 from backend.queue.sql.turning import turn
 
 __all__ = [
     "HELD",
     "STALLED",
     "SUSPECT",
+    "WAITING",
     "Columns",
     "adopt",
     "assign",

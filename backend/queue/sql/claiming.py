@@ -189,12 +189,18 @@ def next_due(queue: Queue) -> Select[Any]:
     return soonest(queue, func.coalesce(bindparam("after", type_=Timestamp), func.now()))
 
 
+def finite(rows: Any) -> ColumnElement[bool]:
+    """Of rows that are ready some time: PostgreSQL 15 and 16 refuse to subtract an infinity."""
+    some_time: ColumnElement[bool] = rows.c.available_at < cast("infinity", Timestamp)
+    return some_time
+
+
 def soonest(queue: Queue, after: ColumnElement[Any]) -> Select[Any]:
     """Seconds until the first row of ``lanes_*`` that is ready after that moment."""
     lanes, rows = unnest("lanes", **lane_shape(queue)), queue.rows.alias("q")
     first = (
         select(rows.c.available_at)
-        .where(*in_lane(queue, rows, lanes), rows.c.available_at > after)
+        .where(*in_lane(queue, rows, lanes), rows.c.available_at > after, finite(rows))
         .order_by(rows.c.available_at)
         .limit(ONE)
         .correlate(lanes)
@@ -247,7 +253,7 @@ def circle(queue: Queue) -> Select[Any]:
     is no lane one row with nulls.
     """
     after = tuple_(*(bindparam(f"after_{c.name}", type_=c.type) for c in _lane(queue)))
-    onward, again = _walk(queue, "onward", after), _walk(queue, "again", None)
+    onward, again = walk_lanes(queue, "onward", after), walk_lanes(queue, "again", None)
     found = union_all(_open(queue, onward), _open(queue, again).where(tuple_(*again.c) <= after))
     lanes = found.limit(bindparam("count", type_=BigInteger)).subquery("lanes")
     asked = select(func.now().label("at")).subquery("asked")
@@ -257,8 +263,8 @@ def circle(queue: Queue) -> Select[Any]:
 @cache
 def first_lanes(queue: Queue) -> Select[Any]:
     """The first :count lanes of a fair queue, with a ready row or with one that backs off."""
-    walk = _walk(queue, "walk", None)
-    return _served(queue, walk).limit(bindparam("count", type_=BigInteger))
+    walk = walk_lanes(queue, "walk", None)
+    return served_lanes(queue, walk).limit(bindparam("count", type_=BigInteger))
 
 
 def _lane(queue: Queue) -> list[ColumnElement[Any]]:
@@ -267,7 +273,7 @@ def _lane(queue: Queue) -> list[ColumnElement[Any]]:
     return [rows.c.queue.label("partition"), *lane] if queue.partitions else lane
 
 
-def _walk(queue: Queue, name: str, after: ColumnElement[Any] | None) -> CTE:
+def walk_lanes(queue: Queue, name: str, after: ColumnElement[Any] | None) -> CTE:
     """A loose index scan: one probe of the ready index for each lane, however deep they are."""
     lane = _lane(queue)
     ready = and_(
@@ -289,12 +295,13 @@ def _walk(queue: Queue, name: str, after: ColumnElement[Any] | None) -> CTE:
     return walk.union_all(select(*step.c).select_from(walk.join(step, true())))
 
 
-def _served(queue: Queue, walk: CTE) -> Select[Any]:
+def served_lanes(queue: Queue, walk: CTE, partitions: str = "partitions") -> Select[Any]:
+    """Those of a walk that count; ``partitions`` is the parameter that says which do."""
     lanes = select(*walk.c)
     if not queue.partitions:
         return lanes
     # Not inside the walk: each probe would then start at the partition's first row.
-    return lanes.where(walk.c.partition == any_(cast(bindparam("partitions"), ARRAY(Text()))))
+    return lanes.where(walk.c.partition == any_(cast(bindparam(partitions), ARRAY(Text()))))
 
 
 def _open(queue: Queue, walk: CTE) -> Select[Any]:
@@ -310,7 +317,7 @@ def _open(queue: Queue, walk: CTE) -> Select[Any]:
     )
     partition = walk.c.partition if queue.partitions else None
     return (
-        _served(queue, walk)
+        served_lanes(queue, walk)
         .add_columns(pressing(walk, oldest).label("urgency"))
         .select_from(walk.join(oldest, true()))
         .where(not_paused(queue, partition))

@@ -5,34 +5,64 @@ Idle workers send this for ever: more queues must not mean more statements.
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import CompoundSelect, Integer, String, literal, select, union_all
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Double,
+    Integer,
+    String,
+    cast,
+    extract,
+    func,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.sql.selectable import CTE, Select, Subquery, TableValuedAlias
 
+from backend.db import unnest
 from backend.queue.lifecycle import Queue
-from backend.queue.sql.blocks import one_of
-from backend.queue.sql.claiming import suspects
+from backend.queue.sql.blocks import CLOCK, one_of
+from backend.queue.sql.claiming import (
+    ONE,
+    finite,
+    in_lane,
+    lane_shape,
+    not_paused,
+    served_lanes,
+    suspects,
+    walk_lanes,
+)
 from backend.queue.sql.ending import stalled
 
 STALLED: Final = 0
 SUSPECT: Final = 1
 HELD: Final = 2
+WAITING: Final = 3
 
-Found = tuple[int, str]
-"""What there is, and the name of the queue."""
+Found = tuple[int, str, float | None]
+"""What there is, the name of the queue, and of what waits in how many seconds it is due."""
 
 
 @cache
-def look(reaped: tuple[Queue, ...], served: tuple[Queue, ...]) -> CompoundSelect[*Found]:
+def look(
+    reaped: tuple[Queue, ...], served: tuple[Queue, ...], *, waiting: bool
+) -> CompoundSelect[*Found]:
     """``STALLED`` for each queue in which a reap would find a row, ``SUSPECT`` where one is ready.
 
-    And ``HELD`` for each in which anything is held.
+    And ``HELD`` for each in which anything is held. Where ``waiting`` is asked for, one row of that
+    kind for each that is served: when a claim may find the next row, null where none is to come.
 
     Parameters as for those, but ``horizons0_*`` for the first of ``reaped``, ``horizons1_*`` for
-    the next; ``partitions0`` for the first of ``served``, and so on.
+    the next; ``partitions0`` and, of a queue that is not fair, ``lanes0_*`` for the first of
+    ``served``, and so on.
     """
-    return union_all(*_stalled(reaped), *_suspects(served), *_held(reaped))
+    parts = [*_stalled(reaped), *_suspects(served), *_held(reaped)]
+    return union_all(*parts, *(_waiting(served) if waiting else ()))
 
 
 @cache
@@ -57,7 +87,44 @@ def _held(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
         yield _found(HELD, queue, select(rows.c.id).where(one_of(rows.c.status, queue.held)))
 
 
+def _waiting(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
+    """Of every lane that a claim of the worker's might take from, from its very front."""
+    for n, queue in enumerate(queues):
+        lanes: TableValuedAlias | Subquery = unnest(f"lanes{n}", **lane_shape(queue))
+        if queue.fair:
+            walk = walk_lanes(queue, f"walk{n}", None)
+            lanes = served_lanes(queue, walk, f"partitions{n}").subquery("lanes")
+        first = _first(queue, lanes)
+        wait = extract("epoch", func.min(first.c.available_at) - CLOCK)
+        yield (
+            select(*_named(WAITING, queue), cast(wait, Double()))
+            .select_from(lanes.join(first, true()))
+            .where(not_paused(queue, lanes.c.partition if queue.partitions else None))
+        )
+
+
+def _first(queue: Queue, lanes: CTE | TableValuedAlias | Subquery) -> Any:
+    """When the first row of each lane is, or was, ready."""
+    q = queue.rows.alias("q")
+    return (
+        select(q.c.available_at)
+        .where(
+            *in_lane(queue, q, lanes),
+            finite(q),
+        )
+        .order_by(q.c.available_at)
+        .limit(ONE)
+        .correlate(lanes)
+        .lateral("first")
+    )
+
+
 def _found(what: int, queue: Queue, rows: Select[*tuple[object, ...]]) -> Select[*Found]:
     """Not EXISTS: it drops the ORDER BY, and with that the partial index that serves it."""
-    kind, name = literal(what, Integer(), literal_execute=True), literal(queue.name, String())
-    return select(kind, name).select_from(rows.limit(1).subquery())
+    return select(*_named(what, queue), cast(null(), Double())).select_from(
+        rows.limit(1).subquery()
+    )
+
+
+def _named(what: int, queue: Queue) -> tuple[ColumnElement[int], ColumnElement[str]]:
+    return literal(what, Integer(), literal_execute=True), literal(queue.name, String())

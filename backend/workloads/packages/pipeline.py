@@ -35,7 +35,6 @@ INSPECT_MEMORY = 1024 * 1024 * 1024  # bytes of address space; a 100 MB tarball 
 SLACK = timedelta(seconds=60)
 SHARED = timedelta(seconds=400)
 """What the shared store's own limits add up to: it is asked and given bytes, thrice each."""
-WAIVERS = timedelta(seconds=5)
 
 
 def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipeline]:
@@ -55,8 +54,7 @@ def pipelines(settings: Settings, breakers: Breakers | None = None) -> list[Pipe
 
 def duties(settings: Settings) -> list[Duty]:
     """What a worker does besides: verdicts follow the waivers in force; its cache stays small."""
-    waivers = Duty(name="waivers", every=WAIVERS, run=settling.follow)
-    return [waivers, *housekeeping.duties(settings)]
+    return [settling.DUTY, *housekeeping.duties(settings)]
 
 
 def publisher(settings: Settings, tools: VettingTools, url: str) -> Pipeline:

@@ -10,7 +10,6 @@ from sqlalchemy.exc import IntegrityError
 from backend.audit import sealing, signing
 from backend.audit.model import AuditSeal
 from backend.audit.statements import SealStatement
-from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.identity import audit
 from tests.integration.audit.conftest import Check, Note, Seal, Tamper
@@ -206,18 +205,14 @@ def test_no_seal_is_stored_that_does_not_follow_the_newest(
 
 
 def test_a_worker_seals_all_there_is_and_tells_each_head(
-    engine: Engine, sessions: Sessions, note: Note, capsys: pytest.CaptureFixture[str]
+    sessions: Sessions, note: Note, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note("a:1", "a:2")
-    sealer = Sealer(
-        transactions=Transactions(sessions, threading.Event()),
-        statements=Autocommit(engine),
-        signer=None,
-    )
+    sealer = Sealer(transactions=Transactions(sessions, threading.Event()), signer=None)
 
     pauses = [sealer.turn(), sealer.turn()]
 
-    assert pauses == [EVERY, EVERY]
+    assert pauses == [EVERY, None]
     with sessions.begin() as session:
         made = sealing.newest(session)
     assert made is not None
@@ -228,22 +223,25 @@ def test_a_worker_seals_all_there_is_and_tells_each_head(
 def test_a_look_tells_whether_there_is_anything_to_seal(
     engine: Engine, sessions: Sessions, note: Note
 ) -> None:
-    statements = Autocommit(engine)
+
+    def due() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.scalar(text(f"SELECT {sealing.DUE}")))
 
     def sealed() -> None:
         with sessions.begin() as session:
             sealing.seal(session, None)
 
-    looks = [sealing.due(statements)]
+    looks = [due()]
     for target in ("a:1", "a:2"):
         note(target)
-        looks.append(sealing.due(statements))
+        looks.append(due())
         sealed()
-        looks.append(sealing.due(statements))
+        looks.append(due())
     with sessions() as running:
         audit.record(running, "test", "thing.done", "a:3")
         running.flush()
-        looks.append(sealing.due(statements))
+        looks.append(due())
     assert looks == [False, True, False, True, False, False]
 
 
@@ -257,7 +255,7 @@ def test_a_look_at_a_long_log_goes_by_its_index(engine: Engine, seal: Seal) -> N
     with engine.connect() as connection:
         connection.execute(text("ANALYZE audit_log"))
         connection.execute(text("SET plan_cache_mode = force_generic_plan"))
-        [[plan]] = connection.execute(text("EXPLAIN (ANALYZE, FORMAT JSON) " + sealing._DUE.text))
+        [[plan]] = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) SELECT {sealing.DUE}"))
     nodes = [plan[0]["Plan"]]
     for node in nodes:
         nodes.extend(node.get("Plans", ()))
@@ -270,11 +268,7 @@ def test_a_sealer_outlives_a_database_that_refuses(
     engine: Engine, sessions: Sessions, note: Note
 ) -> None:
     note("a:1")
-    sealer = Sealer(
-        transactions=Transactions(sessions, threading.Event()),
-        statements=Autocommit(engine),
-        signer=None,
-    )
+    sealer = Sealer(transactions=Transactions(sessions, threading.Event()), signer=None)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE audit_seals RENAME TO elsewhere"))
 

@@ -287,6 +287,18 @@ def test_a_look_for_stalled_rows_and_suspects_looks_at_those_only(deep: Engine) 
     assert_in_proportion(plans(deep, look), FEW)
 
 
+def test_a_look_for_what_waits_touches_one_row_of_each_lane(deep: Engine) -> None:
+    served = dict.fromkeys((PLAIN, PARTED, FAIR))
+
+    def look(session: Session) -> None:
+        looked = reaper.look(session, {}, served, waiting=True)
+        assert {queue for queue, wait in looked.waits.items() if wait is not None and wait < 0} == {
+            queue.name for queue in served
+        }
+
+    assert_in_proportion(plans(deep, look), 20)
+
+
 def test_a_reap_takes_back_rows_in_proportion_to_their_number(deep: Engine) -> None:
     def reap(session: Session) -> None:
         limits = horizons(PLAIN, timedelta())

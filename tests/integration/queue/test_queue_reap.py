@@ -173,8 +173,9 @@ def test_one_queues_locked_table_does_not_keep_another_from_being_reaped(
     reaping = Reaper(
         [Assignment(Pipeline(queue=q, steps=steps_of(q))) for q in (PARCEL, PROBE)],
         worker="judge", transactions=Transactions(limited, threading.Event()),
-        stall_timeout=HOUR, ttl=MOMENT,
+        stall_timeout=HOUR, ttl=MOMENT, interval=HOUR,
         became_ready=lambda _queue: None, attend=lambda _queues: None,
+        expect=lambda _queue, _wait: None,
         metrics=Metrics([PARCEL.name, PROBE.name], version="1"),
     )  # fmt: skip
     with sessions.begin() as other:

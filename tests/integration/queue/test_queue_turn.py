@@ -82,6 +82,7 @@ def test_a_turn_settles_the_last_batch_and_claims_the_next_in_one_message(
 def test_a_turn_that_claims_nothing_says_when_the_next_row_is_due(
     rows: Rows, worker: Worker
 ) -> None:
+    rows.add(PARCEL, available_at=text("'infinity'"))
     assert worker.take().due is None
     later = datetime.now(UTC) + timedelta(minutes=5)
     rows.add(PARCEL, available_at=later)

@@ -1,6 +1,9 @@
 """What is sent to the server, counted and not timed: a statement more than is needed shows here."""
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -33,6 +36,7 @@ from workers.turning import SteadyTurns
 
 LEASE = timedelta(minutes=1)
 ONE = select(text("1"))
+MOST = 2  # statements a second of an idle worker that serves everything
 LIMITS = (
     "SET LOCAL idle_in_transaction_session_timeout = 60000",
     "SET LOCAL statement_timeout = 30000",
@@ -125,21 +129,23 @@ def test_a_beat_for_rows_of_one_queue_is_a_transaction_of_two_statements(
     assert sent[-1] == ["COMMIT"]
 
 
-def test_a_look_for_stalled_rows_and_suspects_is_one_statement_for_all_queues(
+def test_a_look_for_stalled_rows_suspects_and_ready_ones_is_one_statement_for_all_queues(
     wire: Wire, transactions: Transactions, sessions: Sessions
 ) -> None:
     assignments = [Assignment(pipeline(queue)) for queue in (PROBE, PUBLISH, ERRAND, PARCEL)]
+    expected = list[str]()
     with sessions.begin() as session:
         fleet.beat(session, this_worker("me", []), ttl=LEASE)
     reaper = Reaper(
         assignments, worker="me", transactions=transactions, stall_timeout=LEASE, ttl=LEASE,
-        became_ready=lambda _queue: None, attend=lambda _queues: None,
-        metrics=Metrics([], version="1"),
+        interval=LEASE, became_ready=lambda _queue: None, attend=lambda _queues: None,
+        expect=lambda queue, _wait: expected.append(queue), metrics=Metrics([], version="1"),
     )  # fmt: skip
 
     (look,) = wire.sent(reaper._reap_all)
 
     assert len(look) == 2
+    assert expected == [one.pipeline.queue.name for one in assignments]
 
 
 def test_a_batch_is_settled_and_the_next_one_claimed_in_one_round_trip(
@@ -165,6 +171,34 @@ def test_a_batch_is_settled_and_the_next_one_claimed_in_one_round_trip(
     assert {len(message) for message in turns} == {2}
     # Besides: the preparation, and looks ahead after claims that found nothing.
     assert len(sent) - len(turns) <= 1 + 2 * 3
+
+
+@pytest.mark.slow
+def test_an_idle_worker_that_serves_everything_asks_two_statements_a_second(
+    database_url: str, wire: Wire
+) -> None:
+    """By the clock of its heart, which beats every three seconds."""
+    url = make_url(database_url).set(port=wire.port).render_as_string(hide_password=False)
+    environment = {
+        "PATH": os.environ["PATH"], "DATABASE_URL": url, "WORKER_TYPE": "all",
+        "SOURCE_REPOSITORY_URL": "https://registry.example.test/", "LOG_LEVEL": "WARNING",
+    }  # fmt: skip
+
+    def beats() -> int:
+        return sum("INSERT INTO workers" in message for message in wire.messages)
+
+    with subprocess.Popen([sys.executable, "-m", "backend.cli", "worker"], env=environment) as one:
+        try:
+            eventually(lambda: beats() >= 3, within=60)
+            began, before = beats(), len(wire.messages)
+            eventually(lambda: beats() >= began + 10, within=60)
+            sent = wire.messages[before:]
+        finally:
+            one.terminate()
+
+    statements = [part for message in sent for part in message.split(";") if part.strip()]
+    assert len(statements) <= MOST * 3 * 10, sent
+    assert [message for message in sent if "lockkeeper_turn" in message] == []
 
 
 def pipeline(queue: Queue) -> Pipeline:

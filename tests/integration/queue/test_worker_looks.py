@@ -158,6 +158,48 @@ def test_an_idle_worker_finds_the_first_row_of_a_fair_queue_at_once(rows: Rows, 
     assert rows.row(row_id, ERRAND).status != "open"
 
 
+def test_an_answered_look_stands_for_an_empty_claim(rows: Rows, make: Make) -> None:
+    """It puts the next claim off, but none that is due sooner."""
+    producer = make(run=lambda _lease, _tools: Snooze(timedelta(seconds=3), "not yet"))
+    rows.one(PARCEL)
+    producer._turn()
+    producer._crew.start()
+    eventually(lambda: producer._crew.finished)
+    producer._turn()
+
+    for wait in (None, 60.0):  # asked before that row was settled
+        producer.expect(wait)
+        with producer._crew.changed:
+            assert 0 < producer._pause() <= 3
+
+    producer.expect(-1.0)
+    with producer._crew.changed:
+        assert producer._pause() < 0.1
+
+
+def test_a_producer_that_is_told_of_empty_queues_does_not_look_by_itself(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = make()
+    producer._interval = 0.5
+    turns = list[float]()
+    monkeypatch.setattr(producer, "_turn", lambda: turns.append(time.monotonic()))
+    producer._hint = False
+    producer.start()
+    try:
+        eventually(lambda: turns)
+        told = time.monotonic()
+        while time.monotonic() < told + 1.5:
+            producer.expect(None)
+            threading.Event().wait(0.05)
+        assert len(turns) == 1
+        assert not producer.held_up
+        eventually(lambda: len(turns) > 1)  # and once nobody tells it anything, it does
+    finally:
+        producer.drain()
+        producer.join(10)
+
+
 def test_each_lane_has_its_share_of_a_claim_however_the_rows_divide(
     rows: Rows, sessions: Sessions
 ) -> None:

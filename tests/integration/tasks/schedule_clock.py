@@ -48,8 +48,7 @@ class Clock:
         """One worker looks; the queues that it made ready."""
         self.now = moment(now) if isinstance(now, str) else now
         house = self.house
-        looked = firing.fire_due(house.sessions, self.statements, house.settings, now=self.now)
-        return set(looked.ready)
+        return {*firing.fire_due(house.sessions, self.statements, house.settings, now=self.now)}
 
     def fire(self, schedule_id: int, now: str) -> None:
         """One worker fires one schedule, and leaves all others alone."""

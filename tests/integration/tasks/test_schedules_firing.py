@@ -199,9 +199,7 @@ def test_sealed_parameters_wait_for_a_worker_with_the_key(clock: Clock) -> None:
     sealed = seal(house.settings, {"word": "hush"})
     schedule = clock.schedule(task_type="say_secretly", parameters=None, sealed=sealed)
     keyless = house.settings.model_copy(update={"task_key": None})
-    looked = firing.fire_due(house.sessions, clock.statements, keyless, now=now)
-    assert not looked.ready
-    assert looked.wait == 0  # and is looked for again
+    assert not firing.fire_due(house.sessions, clock.statements, keyless, now=now)
     assert clock.fires(schedule) == {}
     assert clock.look(now) == READY
     assert clock.outcomes(schedule) == ["submitted"]
@@ -221,13 +219,30 @@ def test_another_look_at_the_time_is_one_statement(clock: Clock) -> None:
 
     counting: Any = Counting()
     house = clock.house
-    looked = firing.fire_due(house.sessions, counting, house.settings, now=clock.now)
-    assert (looked.ready, looked.wait, counting.asked) == (set(), 600, 1)
+    ready = firing.fire_due(house.sessions, counting, house.settings, now=clock.now)
+    assert (ready, counting.asked) == (set(), 1)
+
+
+def test_a_worker_is_told_that_a_schedule_is_due_and_that_the_clock_went_back(clock: Clock) -> None:
+    def due() -> bool:
+        return bool(clock.house.database.one(f"SELECT {firing.DUE}"))
+
+    def put(change: str) -> bool:
+        with clock.house.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE schedules SET {change}")
+        return due()
+
+    assert not due()
+    clock.schedule()
+    assert not put("next_fire_at = now() + interval '1 h', moved_at = now() - interval '1 h'")
+    assert put("next_fire_at = now()")
+    assert put("next_fire_at = now() + interval '1 h', moved_at = now() + interval '1 min'")
+    assert not put("next_fire_at = NULL")
 
 
 def test_a_look_walks_along_indexes_however_many_schedules_there_are(clock: Clock) -> None:
     """Its plan is kept by a connection: it must not depend on how many are due."""
-    text = firing._DUE.text % {"now": "$1", "done": "$2"}
+    found = firing._DUE.text % {"now": "$1", "done": "$2"}
     many = (
         "INSERT INTO schedules (name, task_type, parameters, cron, next_fire_at)"
         " SELECT 's' || i, 'say', '{}', '* * * * *', now() - i * interval '1 s'"
@@ -235,9 +250,12 @@ def test_a_look_walks_along_indexes_however_many_schedules_there_are(clock: Cloc
     )
     generic = "SET LOCAL plan_cache_mode = force_generic_plan"
     with clock.house.engine.begin() as connection:
-        for before in (many, "ANALYZE schedules", f"PREPARE look AS {text}", generic):
+        for before in (many, "ANALYZE schedules", f"PREPARE look AS {found}", generic):
             connection.exec_driver_sql(before)
-        plan = connection.exec_driver_sql("EXPLAIN EXECUTE look (NULL, '{}')").scalars().all()
+        plan = [
+            *connection.exec_driver_sql("EXPLAIN EXECUTE look (NULL, '{}')").scalars(),
+            *connection.exec_driver_sql(f"EXPLAIN SELECT {firing.DUE}").scalars(),
+        ]
         connection.exec_driver_sql("DEALLOCATE look")
     said = "\n".join(plan)
     assert "Seq Scan" not in said
@@ -254,8 +272,7 @@ def test_by_the_databases_own_clock(clock: Clock) -> None:
     )
     assert set(duty.run(house.sessions, clock.statements)) == READY
     assert set(duty.run(house.sessions, clock.statements)) == set()
-    no_statements: Any = None
-    assert duty.run(house.sessions, no_statements) == ()  # none is due soon
+    assert not house.database.one(f"SELECT {duty.due}")
     assert clock.outcomes(schedule) == ["submitted"]
     due = "SELECT next_fire_at > now() AND moved_at <= now() FROM schedules"
     assert house.database.one(due) is True

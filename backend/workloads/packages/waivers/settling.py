@@ -11,10 +11,11 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from backend.autocommit import Autocommit, Statement
+from backend.autocommit import Autocommit
 from backend.db import Sessions
 from backend.identity import audit
 from backend.queue import control
+from backend.queue.duty import Duty
 from backend.workloads.packages import approval
 from backend.workloads.packages.lifecycle import INSPECT, VETTING_QUEUE
 from backend.workloads.packages.ranges import includes
@@ -23,8 +24,6 @@ from backend.workloads.packages.waivers import settling_sql as sql
 
 ACTOR: Final = "waivers"
 """Who acts, in the audit log."""
-
-_DUE: Final = Statement(sql.DUE, kind="waivers_due")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +34,13 @@ class Settled:
     flagged: Sequence[int]
 
 
-def follow(sessions: Sessions, statements: Autocommit) -> Collection[str]:
-    """What a worker does every few seconds, see :class:`~backend.queue.duty.Duty`.
-
-    One statement where nothing has begun or ended.
-    """
-    ((due,),) = statements.rows(_DUE, {})
-    if not due:
-        return ()
+def follow(sessions: Sessions, _statements: Autocommit) -> Collection[str]:
+    """What a worker does when something has begun or ended: :data:`DUTY`."""
     with sessions.begin() as session:
         return keep(session)
+
+
+DUTY: Final = Duty(name="waivers", run=follow, due=sql.DUE)
 
 
 def keep(session: Session) -> Collection[str]:
@@ -54,7 +50,7 @@ def keep(session: Session) -> Collection[str]:
         Names of the queues in which rows became ready.
     """
     connection = session.connection()
-    if not connection.exec_driver_sql(sql.DUE).scalar_one():
+    if not connection.exec_driver_sql(f"SELECT {sql.DUE}").scalar_one():
         return ()
     if not connection.exec_driver_sql(sql.TRY_LOCK).scalar_one():
         return ()

@@ -22,7 +22,7 @@ _LAPSED: Final = f"EXISTS (SELECT FROM waivers v WHERE v.id = g.covered_by AND {
 # A verdict that was found while a waiver ended may come to rest on it after everybody has looked:
 # so it is the rows that are asked, and not the waivers.
 DUE: Final = f"""
-SELECT EXISTS (SELECT FROM waivers v WHERE v.seconded_at IS NOT NULL AND v.ended_at IS NULL
+EXISTS (SELECT FROM waivers v WHERE v.seconded_at IS NOT NULL AND v.ended_at IS NULL
     AND (v.applied_at IS NULL OR {ENDED}))
   OR EXISTS (SELECT FROM {_RESTING} AND ({_OPEN} OR {_PUBLIC} AND {_UNSEEN}))
   OR EXISTS (SELECT FROM waiver_flags g WHERE g.covered_by IS NOT NULL AND {_LAPSED})

@@ -9,10 +9,10 @@ Time is the database's clock. Where it was put back, nothing that was dealt with
 but for times that had been skipped: nobody had done anything for them.
 """
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 from zoneinfo import ZoneInfoNotFoundError
@@ -37,9 +37,6 @@ from backend.workloads.tasks.schedules.submitting import submit
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = timedelta(seconds=5)
-REST: Final = 20.0
-"""Seconds at most without a look while nothing is due: schedules are added meanwhile."""
 KEPT: Final = timedelta(days=90)
 """How long it is known what came of a schedule's times."""
 PAGE: Final = 100
@@ -59,10 +56,15 @@ SELECT ARRAY(
   (SELECT id FROM schedules
    WHERE next_fire_at IS NOT NULL AND moved_at > {_NOW} AND id <> ALL (%(done)s::bigint[])
    ORDER BY moved_at DESC LIMIT {PAGE})
-) AS ids, extract(epoch FROM (SELECT min(next_fire_at) FROM schedules) - {_NOW})::float8 AS wait
+) AS ids
 """,  # noqa: S608 - constants of this module
     kind="schedules_due",
 )
+DUE: Final = """
+(SELECT min(next_fire_at) FROM schedules) <= now()
+OR (SELECT max(moved_at) FROM schedules WHERE next_fire_at IS NOT NULL) > now()
+"""
+"""A condition in SQL: whether any schedule is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,41 +78,24 @@ class Fired:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """``ready``: names of the queues in which rows became ready.
-
-    ``wait`` is how many seconds later the next schedule was due when it was looked last, at most 0
-    where one was; None where none comes.
-    """
-
-    ready: Collection[str]
-    wait: float | None
-
-
 def duties(settings: Settings) -> list[Duty]:
     """What every worker does: whichever looks first fires what is due."""
-    rests_until = 0.0
-
-    def look(sessions: Sessions, statements: Autocommit) -> Collection[str]:
-        nonlocal rests_until
-        if time.monotonic() < rests_until:
-            return ()
-        looked = fire_due(sessions, statements, settings)
-        wait = REST if looked.wait is None else min(looked.wait, REST)
-        rests_until = time.monotonic() + wait
-        return looked.ready
-
-    return [Duty(name="schedules", every=EVERY, run=look)]
+    return [Duty(name="schedules", run=partial(fire_due, settings=settings), due=DUE)]
 
 
 def fire_due(
     sessions: Sessions, statements: Autocommit, settings: Settings, *, now: datetime | None = None
-) -> Looked:
+) -> Collection[str]:
     """Fire every schedule that is due, the most overdue first: one statement where there is none.
 
     Args:
+        sessions: for a transaction of each schedule.
+        statements: to find them.
+        settings: of tasks.
         now: instead of the database's clock.
+
+    Returns:
+        Names of the queues in which rows became ready.
     """
     ready: set[str] = set()
     done: list[int] = []
@@ -122,7 +107,7 @@ def fire_due(
             ready.add(TASKS_QUEUE.name)
         if len(page.ids) < PAGE and not any(it.more for it in fired.values()):
             break
-    return Looked(ready, page.wait)
+    return ready
 
 
 def _one(sessions: Sessions, settings: Settings, schedule_id: int, now: datetime | None) -> Fired:
