@@ -63,11 +63,39 @@ class Statement:
         self.execution = f"EXECUTE {name} ({values})" if numbers else f"EXECUTE {name}"
 
 
-class _Link(NamedTuple):
+class Link(NamedTuple):
     """A connection, as the pool and as the driver knows it: from one to the other is a long way."""
 
     pooled: PoolProxiedConnection
     driver: driver.Connection
+
+    @classmethod
+    def out_of(cls, engine: Engine) -> "Link":
+        """One whose statements are transactions by themselves."""
+        pooled = engine.raw_connection()
+        assert isinstance(pooled.driver_connection, driver.Connection)
+        pooled.driver_connection.autocommit = True  # a word to the driver, not to the server
+        return cls(pooled, pooled.driver_connection)
+
+    def ask(self, message: str, params: Any) -> tuple[list[Any], Sequence[Any]]:
+        """Send a message; answers the rows of its last statement, and their columns.
+
+        Raises:
+            psycopg2.Error: as the driver does; see :func:`wrapped`.
+        """
+        with self.driver.cursor(cursor_factory=extensions.cursor) as cursor:
+            cursor.execute(message, params)
+            return cursor.fetchall(), cursor.description or ()
+
+    def give_up(self) -> None:
+        """In whatever state it is, nobody else gets it."""
+        self.pooled.invalidate()
+        self.pooled.close()
+
+
+def wrapped(error: psycopg2.Error, sent: str) -> BaseException:
+    """What a session would have raised; without the parameters, which no log needs."""
+    return DBAPIError.instance(sent, None, error, psycopg2.Error)
 
 
 class Autocommit:
@@ -81,7 +109,7 @@ class Autocommit:
         """
         self._engine = engine
         self._keep = keep
-        self._kept: list[_Link] = []
+        self._kept: list[Link] = []
         milliseconds = int(limit.total_seconds() * 1000)
         self._limit = f"SET LOCAL statement_timeout = {milliseconds}; "
         self._plain = False
@@ -107,28 +135,24 @@ class Autocommit:
         try:
             return self._rows(statements, params, plain=self._plain)
         except psycopg2.Error as error:
-            # Nobody wraps what a raw connection raises. Without the parameters: no log needs them.
             sent = "; ".join(statement.text for statement in statements)
-            raise DBAPIError.instance(sent, None, error, psycopg2.Error) from error
+            raise wrapped(error, sent) from error
 
     def _rows(
         self, statements: Sequence[Statement], params: Mapping[str, Any], *, plain: bool
     ) -> list[Any]:
         link = self._take()
         try:
-            with link.driver.cursor(cursor_factory=extensions.cursor) as cursor:
-                sent = [s.text if plain else _message(s, link.driver, params) for s in statements]
-                settings = self._limit
-                if not any(statement.durable for statement in statements):
-                    settings += NOT_DURABLE
-                cursor.execute(settings + "; ".join(sent), params or None)
-                found = cursor.fetchall()
-                row = _row(*[column.name for column in cursor.description or ()])
+            sent = [s.text if plain else _message(s, link.driver, params) for s in statements]
+            settings = self._limit
+            if not any(statement.durable for statement in statements):
+                settings += NOT_DURABLE
+            found, columns = link.ask(settings + "; ".join(sent), params or None)
+            row = _row(*[column.name for column in columns])
             self._give_back(link)
             return [*map(row._make, found)]
         except BaseException as error:
-            link.pooled.invalidate()  # in whatever state it is, nobody else gets it
-            link.pooled.close()
+            link.give_up()
             code = getattr(error, "pgcode", None)
             if code == driver.WRITES_REFUSED:  # the others may lead to the same standby
                 self._engine.dispose()
@@ -137,18 +161,15 @@ class Autocommit:
         self._plain = True  # nothing was done yet
         return self._rows(statements, params, plain=True)
 
-    def _take(self) -> _Link:
+    def _take(self) -> Link:
         with suppress(IndexError):
             link = self._kept.pop()
             if link.driver.trusted:
                 return link
             link.pooled.invalidate()
-        pooled = self._engine.raw_connection()
-        assert isinstance(pooled.driver_connection, driver.Connection)
-        pooled.driver_connection.autocommit = True  # a word to the driver alone, not to the server
-        return _Link(pooled, pooled.driver_connection)
+        return Link.out_of(self._engine)
 
-    def _give_back(self, link: _Link) -> None:
+    def _give_back(self, link: Link) -> None:
         if len(self._kept) < self._keep:
             link.driver.answered()
             self._kept.append(link)

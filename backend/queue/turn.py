@@ -6,6 +6,7 @@ This is the engine's hot path, and all of its tuning is here:
   moment between two statements in which a frozen worker could keep rows locked.
 - It is prepared once a connection. Its plan is the generic one and must go by the indexes: made
   while the table was small, it would otherwise read a table whole that has a million rows by now.
+- By the driver alone: what SQLAlchemy makes of an answer would cost a tenth of a worker's time.
 - Whole columns travel as one array literal each, which the server parses faster than a list of
   constants, and Python builds faster than the driver.
 
@@ -20,10 +21,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+import psycopg2
+from sqlalchemy import Engine
 
-from backend.autocommit import NOT_PREPARED, Statement
+from backend.autocommit import NOT_PREPARED, Link, Statement, wrapped
+from backend.driver import WRITES_REFUSED
 from backend.queue import sql
 from backend.queue.claiming import Request, Seen, circle_params, lanes_seen, leased
 from backend.queue.compiled import Compiled, compiled, literals
@@ -70,7 +72,7 @@ class Turns:
         self._engine = engine
         self._queue = queue
         self._messages = Messages(max(1, int(limit.total_seconds() * 1000)))
-        self._connection: Connection | None = None
+        self._link: Link | None = None
         self._plain = False
 
     def take(
@@ -96,14 +98,18 @@ class Turns:
 
     def close(self) -> None:
         """Give up the connection; the next turn makes another one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            link.give_up()
 
     def _send(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
         try:
             return self._prepared(what, what.constants | asked)
+        except psycopg2.Error as error:
+            self.close()
+            if error.pgcode == WRITES_REFUSED:  # the others may lead to the same standby
+                self._engine.dispose()
+            raise wrapped(error, what.statement.text) from error
         except BaseException:
             self.close()
             raise
@@ -111,25 +117,21 @@ class Turns:
     def _prepared(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
         if not self._plain:
             try:
-                message = self._messages.execution(what.statement)
-                return self._connected().exec_driver_sql(message, asked).all()
-            except DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) not in NOT_PREPARED:
+                return self._rows(self._messages.execution(what.statement), asked)
+            except psycopg2.Error as error:
+                if error.pgcode not in NOT_PREPARED:
                     raise
                 self._plain = True  # nothing was done
                 self.close()
-        message = self._messages.unprepared(what.statement)
-        return self._connected().exec_driver_sql(message, asked).all()
+        return self._rows(self._messages.unprepared(what.statement), asked)
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            fresh = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._connection = fresh
+    def _rows(self, message: str, asked: dict[str, Any]) -> list[Any]:
+        if self._link is None:
+            self._link = Link.out_of(self._engine)
             if not self._plain:
-                # Without values the driver leaves all % alone.
-                alone = {"no_parameters": True}
-                fresh.exec_driver_sql(self.preparation, execution_options=alone)
-        return self._connection
+                with self._link.driver.cursor() as cursor:
+                    cursor.execute(self.preparation)  # without values all % are left alone
+        return self._link.ask(message, asked)[0]
 
     @property
     def preparation(self) -> str:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from backend.autocommit import Statement
@@ -26,22 +26,34 @@ from tests.integration.queue.probe_workload import PARCEL
 TTL = timedelta(seconds=12)
 
 
+class Told(Turns):
+    """Turns that keep what they sent last."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sent: list[str] = []
+        self.parameters: Any = None
+
+    def _rows(self, message: str, asked: Any) -> list[Any]:
+        self.sent.append(message)
+        self.parameters = asked
+        return super()._rows(message, asked)
+
+    def beside(self, statement: str, parameters: Any = None) -> list[Any]:
+        """Somebody else's statement on the same connection; its rows."""
+        assert self._link is not None
+        with self._link.driver.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
 class Worker:
     """Turns on connections that somebody may meddle with."""
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url, application_name="turns")
-        self.turns = Turns(self.engine, PARCEL, limit=timedelta(milliseconds=500))
+        self.turns = Told(self.engine, PARCEL, limit=timedelta(milliseconds=500))
         self.marks = Marks()
-        self.sent: list[str] = []
-        self.parameters: Any = None
-        event.listen(self.engine, "before_cursor_execute", self._note)
-
-    def _note(
-        self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
-    ) -> None:
-        self.sent.append(statement)
-        self.parameters = parameters
 
     def take(self, ended: Sequence[Settlement] = (), *, limit: int = 10) -> Turned:
         request = Request(
@@ -68,11 +80,11 @@ def test_a_turn_settles_the_last_batch_and_claims_the_next_in_one_message(
 ) -> None:
     rows.add(PARCEL, 20)
     first = worker.take().claimed
-    worker.sent.clear()
+    worker.turns.sent.clear()
 
     turned = worker.take(done(first))
 
-    assert len(worker.sent) == 1
+    assert len(worker.turns.sent) == 1
     assert turned.settled == {lease.id for lease in first}
     assert len(turned.claimed) == 10
     assert not turned.settled & {lease.id for lease in turned.claimed}
@@ -126,15 +138,14 @@ def test_where_a_pooler_takes_what_was_prepared_away_the_turn_is_taken_all_the_s
 ) -> None:
     rows.add(PARCEL, 20)
     claimed = worker.take().claimed
-    assert worker.turns._connection is not None
-    worker.turns._connection.exec_driver_sql(meddling)
+    worker.turns.beside(meddling)
 
     for _ in range(3):
         turned = worker.take(done(claimed))
         assert len(turned.settled) == len(claimed)
         claimed = turned.claimed
 
-    assert worker.sent[-1].startswith(f"/* {NAME}")  # nothing is prepared any more
+    assert worker.turns.sent[-1].startswith(f"/* {NAME}")  # nothing is prepared any more
     assert rows.outcomes() == ["done"] * 20
 
 
@@ -164,13 +175,10 @@ def test_a_turn_that_cannot_get_its_table_gives_up_in_time_and_the_next_one_is_t
 
 def test_a_plan_made_while_the_table_was_empty_goes_by_the_indexes(worker: Worker) -> None:
     worker.take()
-    worker.sent.clear()
     worker.take()
-    assert worker.turns._connection is not None
 
-    explain = worker.sent[-1].replace(f"EXECUTE {NAME}", f"EXPLAIN EXECUTE {NAME}")
-    found = worker.turns._connection.exec_driver_sql(explain, worker.parameters)
-    plan = "\n".join(found.scalars())
+    explain = worker.turns.sent[-1].replace(f"EXECUTE {NAME}", f"EXPLAIN EXECUTE {NAME}")
+    plan = "\n".join(line for (line,) in worker.turns.beside(explain, worker.turns.parameters))
 
     assert "Index Scan using ix_parcel_parcel_ready" in plan
     assert "Seq Scan on parcel" not in plan
@@ -182,7 +190,7 @@ def test_a_word_of_a_lifecycle_may_hold_any_sign(worker: Worker) -> None:
         name="odd", table="parcel", ready="0% 'ready' %(x)s", done='100%% "\\"', failed="returned",
         stages=(Stage("inspect", "50 %s"),),
     )  # fmt: skip
-    worker.turns = Turns(worker.engine, odd, limit=TTL)
+    worker.turns = Told(worker.engine, odd, limit=TTL)
     assert worker.take().claimed == []
 
     lease = Lease(odd, 1, uuid4(), "50 %s", None, 5, datetime.now(UTC), 1, 3, 0)
