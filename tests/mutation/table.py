@@ -98,15 +98,16 @@ FENCES: Final = (
     ),
     Mutant(
         "commit without the token", HOLDING,
-        ".where(*fence(rows))\n        .values(\n",
-        f".where(fence(rows)[0], {_TOKEN}.is_not(None), fence(rows)[2])\n        .values(\n",
+        ".where(*fence(rows))\n        .values(\n            status",
+        f".where(fence(rows)[0], {_TOKEN}.is_not(None), fence(rows)[2])\n"
+        "        .values(\n            status",
         (f"{FENCE}:commit",),
     ),
     Mutant(
         "commit without the step before", HOLDING,
-        ".where(*fence(rows))\n        .values(\n",
+        ".where(*fence(rows))\n        .values(\n            status",
         '.where(*fence(rows)[:2], bindparam("from_step", type_=Text).is_distinct_from(""))\n'
-        "        .values(\n",
+        "        .values(\n            status",
         (f"{FENCE}:commit",),
     ),
     Mutant(
