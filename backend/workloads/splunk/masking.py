@@ -10,10 +10,8 @@ import re
 from typing import Final
 
 from backend.workloads.splunk.conf.stanza import Stanza
-from backend.workloads.splunk.secret_names import names_a_secret, names_a_secret_value
-from backend.workloads.splunk.secret_shapes import hidden, says_nothing
-
-__all__ = ["Masking", "names_a_secret"]
+from backend.workloads.splunk.secret_names import may_name_a_file, names_a_secret_value
+from backend.workloads.splunk.secret_shapes import hidden, is_hidden, says_nothing
 
 _DIGITS: Final = 16
 _PLAIN: Final = 20
@@ -25,9 +23,21 @@ _FILE: Final = re.compile(
 )
 _PATTERNS: Final = frozenset({"props", "transforms"})
 """Conf types full of regular expressions, in which ``password=…`` is a pattern."""
+_NOT_ASSIGNED: Final = _PATTERNS | {"tags"}
+"""In names of ``tags``, ``token=…`` is a field that has a value."""
 _LINE: Final = re.compile(r"^([ \t]*([A-Za-z_][\w.-]{0,80})[ \t]*=[ \t]*)(\S[^\n]*)", re.MULTILINE)
 _GUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{40,}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{6,}")
+_LONG: Final = 40
+"""Characters of base64 that no setting's name has."""
+_REST: Final = frozenset({"", "="})
+"""What base64 may leave of itself behind the first ``=``."""
+_ENDS: Final = 2
+"""Characters below which a value may be in ``_REST``."""
+_TOLD: Final = re.compile(r"(\S{1,200}?)([:\s]\s*)(\S.*)", re.DOTALL)
+_COMMAND: Final = "_cmd"
+_CREDENTIAL: Final = "credential:"
+"""``[credential:realm:user:]`` ends with its third colon."""
 
 
 class Masking:
@@ -46,7 +56,7 @@ class Masking:
         keys = {
             key: self.masked_key(key, value)
             for key, value in stanza.settings.items()
-            if len(key) >= _PLAIN or "$" in key or "://" in key
+            if len(key) >= _PLAIN or "$" in key or ":" in key or " " in key or len(value) < _ENDS
         }
         return Stanza(
             self.masked_name(conf_type, name),
@@ -72,14 +82,15 @@ class Masking:
         file; ``[client_secret]`` with ``value = …`` is one by the stanza's.
         """
         if names_a_secret_value(key) or (key == "value" and names_a_secret_value(stanza_name)):
-            if says_nothing(value) or _FILE.fullmatch(value):
+            if says_nothing(value) or (may_name_a_file(key) and _FILE.fullmatch(value)):
                 return value
             return self._hide(value)
         if len(value) < _SHORTEST or (len(value) < _PLAIN and value.isalnum()):
             return value
         if "\n" in value:
             value = self._without_swallowed(value)
-        return hidden(value, self._hide, assignments=conf_type not in _PATTERNS)
+        assignments = conf_type not in _PATTERNS or key.endswith(_COMMAND)
+        return hidden(value, self._hide, assignments=assignments)
 
     def masked_name(self, conf_type: str, name: str) -> str:
         """A stanza's name: URLs with passwords and collectors named by their token have secrets."""
@@ -88,12 +99,19 @@ class Masking:
         kind, separator, guid = name.partition("://")
         if separator and _GUID.fullmatch(guid):
             return kind + separator + self._hide(guid)
-        return hidden(name, self._hide, assignments=conf_type not in _PATTERNS)
+        if name.startswith(_CREDENTIAL) and name.count(":") > 2 and name[-1] != ":":  # noqa: PLR2004
+            kind, separator, rest = name.rpartition(":")
+            return kind + separator + self._hide(rest)
+        # A colon alone separates what the name is made of: [serverClass:token:app:web].
+        assignments = conf_type not in _NOT_ASSIGNED and ("=" in name or " " in name)
+        return hidden(name, self._hide, assignments=assignments)
 
     def masked_key(self, key: str, value: str) -> str:
         """A setting's name: a line that its author meant otherwise can make one of a secret."""
-        if value in {"", "="} and _BASE64.fullmatch(key):  # the last line of a PEM block
+        if value in _REST and _ends_base64(key, value):  # the last line of a PEM block
             return self._hide(key)
+        if (told := _TOLD.fullmatch(key)) and names_a_secret_value(told[1]):
+            return told[1] + told[2] + self._hide(told[3])
         return hidden(key, self._hide, assignments=True)
 
     def _without_swallowed(self, value: str) -> str:
@@ -107,5 +125,17 @@ class Masking:
         return _LINE.sub(hide, value)
 
     def _hide(self, secret: str) -> str:
+        if is_hidden(secret):  # by a pattern that came before
+            return secret
         digest = hmac.digest(self._key, secret.encode(), "sha256").hex()
         return f"<masked:{digest[:_DIGITS]}>"
+
+
+def _ends_base64(key: str, value: str) -> bool:
+    """Whether a line is how base64 ends, and no setting without a value."""
+    if not _BASE64.fullmatch(key):
+        return False
+    if len(key) >= _LONG:
+        return True
+    mixed = any(map(str.isdigit, key)) and any(map(str.isupper, key)) and any(map(str.islower, key))
+    return (len(key) + 1 + len(value)) % 4 == 0 and (mixed or "+" in key or "/" in key)

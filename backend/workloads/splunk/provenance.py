@@ -96,6 +96,10 @@ class Placing:
                 return place
         return None
 
+    def strays(self, path: str) -> bool:
+        """Whether a file would be configuration if another root had been chosen."""
+        return self.of(path) is None and bool(self._readings(path))
+
     @property
     def root(self) -> str:
         """The folder that stands for ``etc/``; empty where that is the archive's top."""

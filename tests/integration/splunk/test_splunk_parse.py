@@ -112,6 +112,54 @@ def test_a_zip_and_a_bare_conf_file_are_read_as_well(ingestion: Ingestion) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "conf_type"),
+    [("props", "props"), ("props.conf.bak", "props"), ("local.meta", "meta"), ("..", "unnamed")],
+)
+def test_a_bare_conf_file_is_read_whatever_its_name(
+    ingestion: Ingestion, name: str, conf_type: str
+) -> None:
+    run_id = ingestion.upload(b"[a]\nb = 1\n", type_="app_bundle", name=name)
+    ingestion.work()
+
+    assert ingestion.rows("stanzas", run_id, "conf_type, layer, name") == [
+        (conf_type, "system", "a")
+    ]
+    assert ingestion.rows("run_notices", run_id, "code") == (
+        [] if conf_type == "meta" else [("name-disagrees",)]
+    )
+
+
+def test_a_file_that_cannot_be_read_costs_none_of_the_others(ingestion: Ingestion) -> None:
+    several = "".join(f"[s{number}]\nx = 1\n" for number in range(200_000))
+    files = {
+        "etc/apps/a/default/inputs.conf": "[first]\nindex = a\n",
+        "etc/apps/b/default/inputs.conf": several + "[a]\n" + "k = v\n" * 200_000,
+        "etc/apps/c/default/inputs.conf": "x = " + "a" * (13 * 1024 * 1024),
+        "etc/apps/d/default/inputs.conf": "[last]\nindex = d\n",
+        "etc/auth/web.crt": "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n",
+        "old/etc/apps/a/local/inputs.conf": "[a]\n",
+    }
+    run_id = ingestion.parsed(files)
+
+    run = ingestion.run(run_id)
+    assert (run.status, run.files_parsed, run.stanzas_created, run.parse_errors) == (
+        "complete", 2, 2, 2
+    )  # fmt: skip
+    assert ingestion.rows("stanzas", run_id, "stanza_no, name") == [(0, "first"), (1, "last")]
+    assert ingestion.rows("inputs", run_id, "stanza_no, index") == [(0, "a"), (1, "d")]
+    assert ingestion.rows("files", run_id, "path, skip_reason, sha256 IS NULL") == [
+        ("etc/apps/a/default/inputs.conf", None, False),
+        ("etc/apps/b/default/inputs.conf", "too-large", True),
+        ("etc/apps/c/default/inputs.conf", "too-large", True),
+        ("etc/apps/d/default/inputs.conf", None, False),
+        ("etc/auth/web.crt", "secret", True),
+        ("old/etc/apps/a/local/inputs.conf", None, False),
+    ]
+    (warnings,) = ingestion.rows("files", run_id, "warnings")[-1]
+    assert [one["code"] for one in warnings] == ["outside-root"]
+
+
 def test_what_the_store_cannot_give_back_is_tried_again(ingestion: Ingestion) -> None:
     altered, foreign = ingestion.upload(tar_of(APP)), ingestion.upload(tar_of(APP))
     run = ingestion.run(altered)

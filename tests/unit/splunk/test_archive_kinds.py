@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+from collections.abc import Callable
 
 import pytest
 
@@ -101,3 +102,30 @@ def test_the_name_is_compared_with_the_content_and_never_believed() -> None:
     assert notices(app, "app") == []
     for name in ("app.tgz", "app.SPL", "app.tar.gz"):
         assert notices(app, name) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"[stanza]   # a remark\nk = v\n", Kind.CONF),
+        (b"; a remark\nk = v\n", Kind.CONF),
+        ("\ufeff[a]\nk = v\n".encode("utf-32-le"), Kind.CONF),
+        (b"MZ and some code" + zipped({"a/default/x.conf": CONF}), Kind.ZIP),
+        (b"[a]\nk = v\n" + zipped({"a/default/x.conf": CONF}), Kind.ZIP),
+    ],
+)
+def test_what_does_not_begin_as_its_kind_mostly_does(data: bytes, expected: Kind) -> None:
+    assert kind(data) is expected
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+@pytest.mark.parametrize("dialect", [0, 1, 2])  # ustar, GNU, pax
+def test_a_tar_that_is_damaged_at_its_begin_is_no_conf_file(
+    packed: Callable[[bytes], bytes], dialect: int
+) -> None:
+    two = CONF + b"[other]\nk = v\n"
+    whole = tar(("a/default/x.conf", two), ("a/default/y.conf", two), dialect=dialect)
+    old = whole[:257] + bytes(8) + whole[265:]
+    for damaged in (b"x" + whole[1:], bytes(512) + whole, old):
+        with pytest.raises(Permanent, match="the tar is damaged at byte 0"):
+            kind(packed(damaged))

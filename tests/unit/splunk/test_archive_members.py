@@ -75,7 +75,7 @@ def test_a_name_that_a_terminal_would_obey_is_escaped(raw: str, path: str) -> No
     (member,) = surveyed(targz((raw, CONF))).members()
     assert isinstance(member, Member)
     assert member.path == path
-    assert [warned.code for warned in member.warnings] == ["unusual-name"] * (raw != "a\\b")
+    assert [warned.code for warned in member.warnings] == ["unusual-name"]
 
 
 @given(st.text(), st.text())
@@ -212,3 +212,10 @@ def test_a_refusal_is_one_line_whatever_the_names_hold() -> None:
     data = bytearray(zipped({"a\x1b\n.conf": CONF}))
     data[len(CONF) + 20] ^= 0xFF
     assert refusal(bytes(data)).isprintable()
+
+
+@pytest.mark.parametrize("name", ["", "..", "a" * 300, "x/"])
+def test_a_single_conf_file_is_read_whatever_its_name(name: str) -> None:
+    (member,) = surveyed(CONF, name).members()
+    assert isinstance(member, Member)
+    assert (member.path, content_of(member)) == ("unnamed.conf", CONF)

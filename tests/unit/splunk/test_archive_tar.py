@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+from collections.abc import Callable
 
 import pytest
 
@@ -265,3 +266,12 @@ def test_a_source_need_not_stand_at_its_begin() -> None:
     source = io.BytesIO(ONE)
     source.seek(77)
     assert survey(source, "x").files == 1
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_header_about_a_member_that_does_not_come_is_damage(
+    pack: Callable[[bytes], bytes],
+) -> None:
+    whole = tar(("a/b.conf", CONF), ("n" * 150, b""))
+    at = whole.rfind(b"n" * 100) // 512 * 512  # the member itself, behind its extended header
+    assert "stands before no member" in refusal(pack(whole[:at] + bytes(1024)))

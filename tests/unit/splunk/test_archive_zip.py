@@ -277,3 +277,12 @@ def test_a_wide_end_beside_one_that_would_do() -> None:
     assert contents(data) == FILES
     assert notices(data, "etc.zip") == []
     assert "its ends differ" in refusal(wide_end(zipped(FILES), count=2))
+
+
+def test_what_the_directory_does_not_list_is_noted() -> None:
+    whole = zipped({"a.conf": CONF, "b.conf": CONF * 9})
+    first, second = whole.find(b"PK\1\2"), whole.rfind(b"PK\1\2")
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, second - first, first, 0)
+    assert list(contents(whole[:second] + end)) == ["a.conf"]
+    assert notices(whole[:second] + end, "a.zip") == ["unlisted-data"]
+    assert notices(whole, "a.zip") == []

@@ -191,3 +191,16 @@ def test_lines_and_values_have_a_longest(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(reading, "LONGEST", 10_000)
     with pytest.raises(TooMuch, match="a value of more than 100 characters"):
         parse(b"x=\\\n" + b"aaaa\\\n" * 100)
+
+
+@pytest.mark.parametrize("name", ["a] # see [b", "a] # b"])
+def test_a_header_that_seems_to_end_earlier_is_told(name: str) -> None:
+    conf = parse(f"[{name}]\n[source::[0-9] x]\n".encode())
+    assert [stanza.name for stanza in conf.stanzas] == [name, "source::[0-9] x"]
+    assert [(one.code, one.line) for one in conf.warnings] == [("suspicious-header", 1)]
+
+
+def test_lines_that_say_nothing_are_counted_beyond_the_warnings_that_are_kept() -> None:
+    parser = Parser(b"[s]\n" + b"junk\n" * (MOST_WARNINGS + 5) + b"[open\nx = 1\nx = 2\n")
+    list(parser.stanzas())
+    assert parser.unread == MOST_WARNINGS + 6

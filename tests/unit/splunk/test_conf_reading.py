@@ -87,3 +87,26 @@ def test_a_file_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     parse(b"[a]\nx = 12")
     with pytest.raises(TooMuch, match="a conf file of more than 10 bytes"):
         parse(b"[a]\nx = 123")
+
+
+@pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be"])
+def test_the_mark_of_utf_32_is_not_taken_for_that_of_utf_16(encoding: str) -> None:
+    conf = parse(("\ufeff" + TEXT).encode(encoding))
+    assert (conf.encoding, conf.stanzas[0].settings) == (encoding, {"x": "ä"})
+
+
+def test_marks_of_files_that_were_joined_are_left_out_and_told() -> None:
+    mark = b"\xef\xbb\xbf"
+    conf = parse(mark * 2 + b"[a]\nx = 1\n" + mark + b"[b]\n" + mark + b"y = 2" + mark + b"z\n")
+    assert {stanza.name: stanza.settings for stanza in conf.stanzas} == {
+        "a": {"x": "1"},
+        "b": {"y": "2\ufeffz"},
+    }
+    told = [(warning.code, warning.line) for warning in conf.warnings]
+    assert told == [("encoding", None), ("encoding", 3)]
+
+
+def test_a_carriage_return_alone_ends_no_line_and_is_told_once() -> None:
+    conf = parse(b"[a]\r\nx = 1\ry = 2\r\r\nz = 3\r4\n")
+    assert conf.stanzas[0].settings == {"x": "1\ry = 2", "z": "3\r4"}
+    assert [(warning.code, warning.line) for warning in conf.warnings] == [("carriage-return", 2)]

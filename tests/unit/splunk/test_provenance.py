@@ -183,3 +183,10 @@ def test_a_stray_file_does_not_hide_an_installation_that_is_not_named_etc(
     told = placing(upload_type, stray, *real)
     assert told.of(real[0]) == Place(Layer.APP, Scope.LOCAL, "A")
     assert told.of(stray) is None
+
+
+def test_what_would_be_configuration_under_another_root_is_known() -> None:
+    told = placing(INSTANCE, "etc/apps/A/local/a.conf", "old/etc/apps/A/local/a.conf")
+    assert told.strays("old/etc/apps/A/local/a.conf")
+    assert not told.strays("etc/apps/A/local/a.conf")
+    assert not told.strays("etc/apps/A/bin/a.conf")

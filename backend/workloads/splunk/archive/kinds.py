@@ -8,6 +8,7 @@ from backend.queue.retry import Permanent
 from backend.workloads.splunk.archive.gzipped import Gunzip
 from backend.workloads.splunk.archive.limits import Budget, Limits
 from backend.workloads.splunk.archive.tar_header import BLOCK, stands_at
+from backend.workloads.splunk.archive.zip_directory import ends_as_zip
 
 
 class Kind(StrEnum):
@@ -32,6 +33,7 @@ _HEAD: Final = 64 * 1024
 _TOP: Final = 4096  # characters in which a page says that it is HTML
 _GZIP: Final = b"\x1f\x8b"
 _ZIPS: Final = (b"PK\x03\x04", b"PK\x05\x06")
+_USTAR: Final = slice(257, 262)  # of a tar's header: where all but the oldest say what they are
 _OTHERS: Final = (
     (b"BZh", "a bzip2 file"), (b"\xfd7zXZ\0", "an xz file"), (b"]\0\0", "an lzma file"),
     (b"\x28\xb5\x2f\xfd", "a zstandard file"), (b"\x04\x22\x4d\x18", "an lz4 file"),
@@ -50,9 +52,11 @@ _OTHERS: Final = (
 _MARKUP: Final = re.compile(r"\s*<(?:!--|[!?/]?[a-z])", re.IGNORECASE)
 _HTML: Final = ("<!doctype html", "<html", "<head", "<body")
 _JSON: Final = re.compile(r'\s*(?:\{\s*["}]|\[\s*\{\s*["}]|\[\s*"[^"\n]*"\s*,)')
+_HEADER: Final = re.compile(r"\[(?:.*\]\Z|[^\]]*\]\s*[#;])")
 _SETTING: Final = re.compile(r"[\w.:{}<>$/-][\w.:{}<>$/ -]{0,255}=", re.ASCII)
 _BOMS: Final = (
-    (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"),
+    (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"),
 )  # fmt: skip
 _CONTROLS: Final = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
 _MOST_CONTROLS: Final = 0.05  # of all characters
@@ -76,6 +80,9 @@ def kind_of(source: BinaryIO) -> Kind:
         return Kind.TAR
     if not head.strip(b"\0"):
         raise Permanent("the file holds nothing but zeros: an empty or a damaged archive")
+    _check_no_damaged_tar(head)
+    if ends_as_zip(source):
+        return Kind.ZIP
     if reads_as_conf(head):
         return Kind.CONF
     raise Permanent(
@@ -98,8 +105,18 @@ def _check_holds_tar(source: BinaryIO) -> None:
     if not start.strip(b"\0"):
         raise Permanent("the archive is empty")
     if not stands_at(start[:BLOCK]):
+        _check_no_damaged_tar(start)
         what = "a single conf file" if reads_as_conf(start) else described(start)
         raise Permanent(f"a gzip file that holds no tar archive but {what}")
+
+
+def _check_no_damaged_tar(head: bytes) -> None:
+    """Raises Permanent where a tar's first header is damaged, or its first members are missing."""
+    if head.startswith(tuple(magic for magic, _ in _OTHERS)):
+        return
+    blocks = range(BLOCK, len(head), BLOCK)
+    if head[_USTAR] == b"ustar" or any(stands_at(head[at : at + BLOCK]) for at in blocks):
+        raise Permanent("the tar is damaged at byte 0: no tar header stands there")
 
 
 def described(head: bytes) -> str:
@@ -130,12 +147,10 @@ def reads_as_conf(head: bytes) -> bool:
         return False
     if _MARKUP.match(text) or _JSON.match(text):
         return False
-    lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
+    lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] not in "#;"]
     if not lines:
         return bool(text.strip())
-    return bool(_SETTING.match(lines[0])) or any(
-        line[0] == "[" and line[-1] == "]" for line in lines
-    )
+    return bool(_SETTING.match(lines[0])) or any(map(_HEADER.match, lines))
 
 
 def _text(head: bytes) -> str | None:

@@ -32,6 +32,7 @@ from backend.workloads.splunk.conf.stanza import Warned
 
 _LINKS: Final = frozenset((EntryKind.SYMBOLIC_LINK, EntryKind.HARD_LINK))
 _FOLDERS: Final = re.compile(r"[\\/]")
+_UNNAMED: Final = "unnamed.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Archive:
         entries: of every kind, folders among them.
         files: regular files that :meth:`members` will hand out.
         notices: what is strange about the whole: ``name-disagrees``, ``trailing-data``,
-            ``leading-data``, ``no-end-marker``.
+            ``leading-data``, ``unlisted-data``, ``no-end-marker``.
     """
 
     kind: Kind
@@ -128,8 +129,10 @@ class Archive:
         path, warnings = normal(entry.name), []
         if number in self._relations.replacing:
             warnings.append(Warned("duplicate-member", "it replaces an earlier one of its name"))
-        if not path.isprintable():
-            warnings.append(Warned("unusual-name", "its name holds what is not text or not shown"))
+        if not path.isprintable() or "\\" in path:
+            warnings.append(
+                Warned("unusual-name", "its name holds what is not shown, or a backslash")
+            )
         return Member(number, escaped(path), entry.size, entry.read, tuple(warnings))
 
 
@@ -179,22 +182,24 @@ def _reader(kind: Kind, source: BinaryIO, name: str, size: int, limits: Limits) 
         case Kind.ZIP:
             return ZipReader(source, size, budget, notices)
         case Kind.CONF:
-            return _Alone(source, name, size)
+            return _Alone(source, name, size, limits)
 
 
 class _Alone:
-    """A conf file that nobody packed: the archive of one member."""
+    """A conf file that nobody packed: the archive of one member, whatever its name."""
 
-    def __init__(self, source: BinaryIO, name: str, size: int) -> None:
+    def __init__(self, source: BinaryIO, name: str, size: int, limits: Limits) -> None:
         self.notices: list[Warned] = []
-        self._entry = Entry(_FOLDERS.split(name)[-1], EntryKind.FILE, size, "", source.read)
+        base = _FOLDERS.split(name)[-1]
+        good = base if refused(base, limits) is None else _UNNAMED
+        self._entry = Entry(good, EntryKind.FILE, size, "", source.read)
 
     def entries(self) -> Iterator[Entry]:
         yield self._entry
 
 
 def _disagreeing(kind: Kind, name: str) -> Iterator[Warned]:
-    if "." in name and not name.lower().endswith(kind.suffixes):
+    if (kind is Kind.CONF or "." in name) and not name.lower().endswith(kind.suffixes):
         yield Warned("name-disagrees", f"by its content the file is {kind}, by its name it is not")
 
 

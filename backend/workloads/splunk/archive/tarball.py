@@ -98,6 +98,8 @@ class TarReader:
             yield _entry(header, content, sparse=stated is not None and stated.sparse)
             content.finish()
             stated = None
+        if stated is not None and stated != Stated():
+            raise self._damaged("an extended header stands before no member")
         self._end(block)
 
     def _header(self, block: bytes) -> Header:

@@ -3,6 +3,7 @@
 Format: PKWARE's APPNOTE 6.3.10, sections 4.3.7 to 4.3.16.
 """
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,6 +134,18 @@ class Directory:
         return Listed(
             name, flags, method, crc, packed, size, made >> 8, attributes, offset + self.shift
         )
+
+
+def ends_as_zip(source: BinaryIO) -> bool:
+    """Whether a zip with members stands at the end of a file, which is left at its begin."""
+    window = Window(source, source.seek(0, io.SEEK_END))
+    try:
+        directory = Directory.of(window)
+    except Permanent:
+        return False
+    finally:
+        source.seek(0)
+    return directory.count > 0 and window.read(directory.begin, 4) == _LISTED_MAGIC
 
 
 def local_header(window: Window, directory: Directory, listed: Listed, number: int) -> int:

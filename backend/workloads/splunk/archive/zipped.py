@@ -26,6 +26,7 @@ from backend.workloads.splunk.conf.stanza import Warned
 _STORED, _DEFLATED, _AES = 0, 8, 99
 _ENCRYPTED: Final = 0x2041  # bit 0: content, bit 6: strong, bit 13: directory
 _UTF8: Final = 0x800
+_DESCRIPTOR: Final = 24  # bytes that may follow a member's content: its CRC and sizes
 _UNIX: Final = frozenset((3, 19))  # of "version made by": Unix, macOS
 _TARGET_BYTES: Final = 4096
 _KINDS: Final = {
@@ -59,7 +60,9 @@ class ZipReader:
             spans.add(listed.offset, begin + listed.packed)
             self._budget.unpack(listed.size)
             yield self._entry(name, listed, begin)
-        spans.check(directory.begin)
+        if unlisted := spans.check(directory):
+            what = f"{unlisted} bytes that belong to no listed member are not read"
+            self.notices.append(Warned("unlisted-data", what))
 
     def _notice(self, directory: Directory) -> None:
         if directory.trailing:
@@ -117,15 +120,26 @@ class _Spans:
         self._begins.append(begin)
         self._ends.append(end)
 
-    def check(self, directory: int) -> None:
-        """Raises Permanent where two overlap, or one reaches into the directory."""
-        reached = 0
+    def check(self, directory: Directory) -> int:
+        """How many bytes lie between the members, where others may have been.
+
+        Raises:
+            Permanent: two members overlap, or one reaches into the directory.
+        """
+        reached, between = directory.shift, 0
         for begin, end in sorted(zip(self._begins, self._ends, strict=True)):
             if begin < reached:
                 raise Permanent(f"the zip is a bomb: two members share byte {begin}")
+            between += _unlisted(begin - reached)
             reached = end
-        if reached > directory:
-            raise Permanent(f"the zip is damaged: a member reaches into byte {directory}")
+        if reached > directory.begin:
+            raise Permanent(f"the zip is damaged: a member reaches into byte {directory.begin}")
+        return between + _unlisted(directory.begin - reached)
+
+
+def _unlisted(gap: int) -> int:
+    """Bytes of a gap that is none of a member's own; its sizes may stand behind its content."""
+    return gap if gap > _DESCRIPTOR else 0
 
 
 class _Content:

@@ -57,6 +57,11 @@ class Parser:
         """Complete when the stanzas are used up."""
         return self._warnings.all()
 
+    @property
+    def unread(self) -> int:
+        """Lines, or the whole file, that say nothing to Splunk; as complete as ``warnings``."""
+        return self._warnings.unread()
+
     def stanzas(self) -> Iterator[Stanza]:  # noqa: C901  a call for each line halves the speed
         """Each name once; those that recur, and those of a small file, come at the end.
 
@@ -65,14 +70,18 @@ class Parser:
         """
         holding = self._holding
         settings, begins = holding.current.settings, holding.current.lines
+        blank, special = _BLANK, _SPECIAL
         # All the time goes into this loop: an ordinary setting costs no call of our own.
         for number, line in self._lines:
-            text = line.strip(_BLANK)
-            if not text or text[0] == "#":
+            text = line.strip(blank)
+            if not text:
                 continue
-            if text[0] in _SPECIAL:
-                if text[0] == "[":
-                    name = text[1:-1] if text[-1] == "]" else self._header(text, line, number)
+            if (first := text[0]) in special:
+                if first == "#":
+                    continue
+                if first == "[":
+                    whole = text[-1] == "]" and "] " not in text
+                    name = text[1:-1] if whole else self._header(text, line, number)
                     if name is not None:
                         if (left := holding.enter(name, number)) is not None:
                             yield left
@@ -84,7 +93,7 @@ class Parser:
             if not equals:
                 self._ignore(line, number, "junk-line", "neither a setting nor a header")
                 continue
-            key, value = key.rstrip(_BLANK), value.lstrip(_BLANK)
+            key, value = key.rstrip(blank), value.lstrip(blank)
             if text[-1] == "\\":
                 value = self._continued(value, line, number)
             if " " in key:
@@ -100,7 +109,7 @@ class Parser:
             self._holding.weigh()
 
     def _header(self, text: str, line: str, number: int) -> str | None:
-        """The name in a header that does not end with its bracket.
+        """The name in a header that does not end with its bracket, or seems to end before.
 
         It reaches to the last one: names have brackets themselves.
         """
@@ -108,7 +117,11 @@ class Parser:
         if closing < 0:
             self._ignore(line, number, "unclosed-header", "a header without its closing bracket")
             return None
-        self._warnings.add("text-after-header", "what follows the header was ignored", number)
+        if closing < len(text) - 1:
+            self._warnings.add("text-after-header", "what follows the header was ignored", number)
+        if "[" not in text[1 : text.find("]")] and "] " in text[:closing]:
+            message = "the name reaches to the last bracket, beyond an earlier one and a blank"
+            self._warnings.add("suspicious-header", message, number)
         return text[1:closing]
 
     def _is_no_setting(self, text: str, line: str, number: int) -> bool:

@@ -5,6 +5,7 @@ does not make all of its text four bytes wide.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,9 +24,15 @@ BINARY: Final = "binary"
 _SAMPLE: Final = 64 * 1024
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins as that of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_LONE_CR: Final = re.compile(rb"\r(?![\r\n])")
+_MARK: Final = "\ufeff"
+_LATER_MARK: Final = re.compile(rb"\n\xef\xbb\xbf")
+_LATER_MARKS: Final = re.compile(r"^\ufeff+", re.MULTILINE)
 _CONTROLS: Final = bytes({*range(32), 0x7F} - set(b"\t\n\v\f\r\x1b"))
 
 
@@ -33,8 +40,8 @@ class Reading:
     """One conf file's text.
 
     Attributes:
-        encoding: ``utf-8``, ``utf-8-sig``, ``utf-16-le``, ``utf-16-be``, ``latin-1``, or
-            ``binary`` for what is no text and has no lines.
+        encoding: ``utf-8``, ``utf-8-sig``, ``utf-16-le`` (``-be``), ``utf-32-le`` (``-be``),
+            ``latin-1``, or ``binary`` for what is no text and has no lines.
     """
 
     def __init__(self, data: Data, warnings: Warnings) -> None:
@@ -43,8 +50,9 @@ class Reading:
             raise TooMuch(f"a conf file of more than {LARGEST:,} bytes")
         self.encoding, self._data, self._start = _recognised(data, warnings)
         if (at := self._data.find(b"\0")) >= 0:
-            line = self._data.count(b"\n", 0, at) + 1
-            warnings.add("nul-byte", "NUL was replaced by U+FFFD", line)
+            warnings.add("nul-byte", "NUL was replaced by U+FFFD", self._line(at))
+        self._warnings = warnings
+        self._told: set[str] = set()  # for the text may be gone over twice
 
     def texts(self) -> Iterator[str]:
         """The text in pieces that begin and end with a line, without CR LF and without NUL.
@@ -56,7 +64,7 @@ class Reading:
         """
         data, codec = self._data, "latin-1" if self.encoding == "latin-1" else "utf-8"
         start = self._start
-        while start < len(data):
+        while start <= len(data):  # what ends with a line end has an empty line behind it
             end = data.find(b"\n", start + PIECE)
             piece = data[start:] if end < 0 else data[start:end]
             if len(piece) > LONGEST:
@@ -64,8 +72,22 @@ class Reading:
             start += len(piece) + 1
             if b"\r" in piece:
                 piece = (piece + b"\n").replace(b"\r\n", b"\n")[:-1]
+                if b"\r" in piece:
+                    message = "a carriage return alone ends no line: it is part of it"
+                    self._tell("carriage-return", message, _LONE_CR)
             text = piece.decode(codec)
+            if _MARK in text:
+                self._tell("encoding", "a byte order mark was left out", _LATER_MARK)
+                text = _LATER_MARKS.sub("", text)
             yield text.replace("\0", "\ufffd") if "\0" in text else text
+
+    def _tell(self, code: str, message: str, what: re.Pattern[bytes]) -> None:
+        if code not in self._told and (found := what.search(self._data, self._start)):
+            self._warnings.add(code, message, self._line(found.end()))
+        self._told.add(code)
+
+    def _line(self, at: int) -> int:
+        return self._data.count(b"\n", 0, at) + 1
 
 
 def _recognised(data: Data, warnings: Warnings) -> tuple[str, Data, int]:

@@ -6,6 +6,8 @@ from typing import Final
 DEFAULT: Final = "default"
 MOST_WARNINGS: Final = 1000
 """Kept of one file: a hostile one could have a million."""
+UNREAD: Final = frozenset(("binary", "junk-line", "semicolon-line", "unclosed-header"))
+"""Warnings of what Splunk ignores; the others are about what it reads otherwise than was meant."""
 
 
 class TooMuch(ValueError):
@@ -50,19 +52,27 @@ class Warnings:
 
     def __init__(self) -> None:
         self._kept: list[Warned] = []
-        self._more = 0
+        self._more: dict[str, int] = {}
 
     def add(self, code: str, message: str, line: int | None = None) -> None:
         if len(self._kept) < MOST_WARNINGS:
             self._kept.append(Warned(code, message, line))
         else:
-            self._more += 1
+            self._more[code] = self._more.get(code, 0) + 1
+
+    def unread(self) -> int:
+        """How many say that something is ignored, those that were not kept among them."""
+        kept = sum(one.code in UNREAD for one in self._kept)
+        return kept + sum(self._more.get(code, 0) for code in UNREAD)
 
     def all(self) -> list[Warned]:
         """In the order in which they were noticed."""
         if not self._more:
             return self._kept
-        return [*self._kept, Warned("more-warnings", f"{self._more} more were not kept")]
+        return [
+            *self._kept,
+            Warned("more-warnings", f"{sum(self._more.values())} more were not kept"),
+        ]
 
 
 @dataclass(slots=True)

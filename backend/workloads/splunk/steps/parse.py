@@ -7,19 +7,21 @@ file no more is held than its bytes and its repeated stanzas: memory does not gr
 import hashlib
 import traceback
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from backend.queue.retry import Permanent, StepError, Transient
+from backend.queue.retry import StepError, Transient
 from backend.storage.encryption import Undecipherable, decrypted
+from backend.workloads.splunk.archive.kinds import Kind
 from backend.workloads.splunk.archive.members import Archive, Member, Skipped, survey
 from backend.workloads.splunk.conf.parsing import Parser
 from backend.workloads.splunk.conf.stanza import Stanza, TooMuch, Warned
-from backend.workloads.splunk.masking import Masking, names_a_secret
-from backend.workloads.splunk.places import Place, Scope, UploadType
+from backend.workloads.splunk.masking import Masking
+from backend.workloads.splunk.places import Layer, Place, Scope, UploadType
 from backend.workloads.splunk.projections import BY_CONF_TYPE
 from backend.workloads.splunk.provenance import Placing
+from backend.workloads.splunk.secret_names import holds_private_key, names_a_secret
 from backend.workloads.splunk.steps.tables import Tables
 
 ARCHIVE: Final = "archive"
@@ -28,12 +30,11 @@ META: Final = "meta"
 CONF_BYTES: Final = 64 * 1024 * 1024
 """A conf file is read whole; no ordinary one is a tenth as large."""
 
-UNREAD: Final = frozenset(("binary", "junk-line", "semicolon-line", "unclosed-header"))
-"""Warnings of what Splunk ignores; the others are about what it reads otherwise than was meant."""
-
 _OWN: Final = str(Path(__file__).parents[3])
 _CHUNK: Final = 256 * 1024
 _SUFFIX: Final = ".conf"
+_META_SUFFIX: Final = ".meta"
+_UNNAMED: Final = "unnamed"
 _META_FILES: Final = ("default.meta", "local.meta")
 
 
@@ -89,7 +90,7 @@ def ingest(
     archive: Archive = survey(source, name, seen=placing.see)
     for number, notice in enumerate(archive.notices):
         tables.add("run_notices", (number, notice.code, notice.message))
-    ingestion = _Ingestion(placing, masking, tables)
+    ingestion = _Ingestion(placing, masking, tables, alone=archive.kind is Kind.CONF)
     for member in archive.members():
         ingestion.take(member)
     return {"archive_kind": str(archive.kind), **asdict(ingestion.counts)}
@@ -115,10 +116,11 @@ class _File:
 
 
 class _Ingestion:
-    """Takes one member after the other."""
+    """Takes one member after the other; ``alone``: there is one, a conf file nobody packed."""
 
-    def __init__(self, placing: Placing, masking: Masking, tables: Tables) -> None:
+    def __init__(self, placing: Placing, masking: Masking, tables: Tables, *, alone: bool) -> None:
         self.counts = Counts()
+        self._alone = alone
         self._placing = placing
         self._masking = masking
         self._tables = tables
@@ -127,20 +129,23 @@ class _Ingestion:
         if isinstance(member, Skipped):
             self._skip(member.number, member.path, Warned(member.reason, member.detail))
             return
-        place = self._placing.of(member.path)
-        conf_type = _conf_type(member.path, place)
+        place, conf_type = self._told(member.path)
         file = _File(member.number, member.path, conf_type, _placed(place))
         if names_a_secret(member.path):
-            why = Warned("secret", "the whole file is a secret: only its name is kept")
-            self._skip(member.number, member.path, why, *member.warnings)
+            self._skip_secret(member)
         elif file.conf_type is None:
             self._look(file, member)
         elif member.size > CONF_BYTES:
-            self.counts.parse_errors += 1
-            why = Warned("too-large", f"a conf file of more than {CONF_BYTES} bytes is not read")
-            self._skip(member.number, member.path, why, *member.warnings)
+            self._skip_too_large(member, f"a conf file of more than {CONF_BYTES:,} bytes")
         else:
             self._parse(file, file.conf_type, member)
+
+    def _told(self, path: str) -> tuple[Place | None, str | None]:
+        """Where a file stands, and what it is parsed as."""
+        if self._alone:
+            return _told_by_content(path)
+        place = self._placing.of(path)
+        return place, _conf_type(path, place)
 
     def _skip(self, number: int, path: str, why: Warned, *others: Warned) -> None:
         nothing_read = (None,) * 4
@@ -159,28 +164,48 @@ class _Ingestion:
         )
 
     def _look(self, file: _File, member: Member) -> None:
-        """Hash what is no configuration; nothing else is done with it."""
+        """Hash what is no configuration, unless it turns out to be a key."""
         digest, size = hashlib.sha256(), 0
         while chunk := member.read(_CHUNK):
+            if not size and holds_private_key(chunk):
+                self._skip_secret(member)
+                return
             digest.update(chunk)
             size += len(chunk)
-        self._add_file(file, "other", digest.hexdigest(), size, None, member.warnings)
+        warnings = member.warnings
+        if self._placing.strays(member.path):
+            warnings += (Warned("outside-root", "configuration of another root than the one read"),)
+        self._add_file(file, "other", digest.hexdigest(), size, None, warnings)
+
+    def _skip_secret(self, member: Member) -> None:
+        why = Warned("secret", "the whole file is a secret: only its name is kept")
+        self._skip(member.number, member.path, why, *member.warnings)
 
     def _parse(self, file: _File, conf_type: str, member: Member) -> None:
         data = member.read(CONF_BYTES + 1)
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-        parser = Parser(data)
-        del data
+        counts, rows = replace(self.counts), self._tables.mark()
         try:
+            parser = Parser(data)
+            del data
             for stanza in parser.stanzas():
                 self._add_stanza(file, conf_type, stanza)
         except TooMuch as error:
-            raise Permanent(f"{file.path}: {error}") from None
+            # One file is no reason to lose the others; half of it would say what it does not.
+            self.counts = counts
+            self._tables.rewind(rows)
+            self._skip_too_large(member, str(error))
+            return
         warnings = [*member.warnings, *parser.warnings]
         kind = META if conf_type == META else "conf"
         self._add_file(file, kind, sha256, size, parser.encoding, warnings)
         self.counts.files_parsed += 1
-        self.counts.parse_errors += sum(one.code in UNREAD for one in warnings)
+        self.counts.parse_errors += parser.unread
+
+    def _skip_too_large(self, member: Member, what: str) -> None:
+        self.counts.parse_errors += 1
+        why = Warned("too-large", f"{what}: it is not read")
+        self._skip(member.number, member.path, why, *member.warnings)
 
     def _add_file(
         self,
@@ -221,6 +246,15 @@ def _conf_type(path: str, place: Place | None) -> str | None:
     if place.scope is Scope.METADATA:
         return META if name in _META_FILES else None
     return name.removesuffix(_SUFFIX) if name.endswith(_SUFFIX) else None
+
+
+def _told_by_content(name: str) -> tuple[Place, str]:
+    """A conf file that nobody packed is one whatever its name; that says of which type."""
+    name = name.lower()
+    if name.endswith(_META_SUFFIX):
+        return Place(Layer.SYSTEM, Scope.METADATA), META
+    stem = name.removesuffix(_SUFFIX) if name.endswith(_SUFFIX) else name.partition(".")[0]
+    return Place(Layer.SYSTEM, Scope.LOCAL), stem or _UNNAMED
 
 
 def _placed(place: Place | None) -> tuple[str | None, ...]:

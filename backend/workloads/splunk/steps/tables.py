@@ -1,6 +1,6 @@
 """The files in which a child leaves rows for COPY, one for each table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
@@ -33,6 +33,18 @@ class Tables:
     ) -> None:
         for file in self._files.values():
             file.close()
+
+    def mark(self) -> Mapping[str, int]:
+        """Where :meth:`rewind` goes back to: the bytes of each table so far."""
+        return dict(self._sizes)
+
+    def rewind(self, mark: Mapping[str, int]) -> None:
+        """Take away the rows that were added since."""
+        for table, file in self._files.items():
+            if self._sizes[table] > (size := mark.get(table, 0)):
+                file.seek(size)
+                file.truncate()
+                self._sizes[table] = size
 
     def add(self, table: str, row: Iterable[Any]) -> None:
         """One row, in the order of ``copying.COLUMNS``.
