@@ -97,7 +97,7 @@ def run_tests(copy: Path, pattern: str) -> str | None:
     try:
         ran = python(
             copy, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE",
-            f"--timeout={TEST_LIMIT}", f"tests/{file}", "-k", expression,
+            f"--timeout={TEST_LIMIT}", f"tests/{file}", "-k", expression, "-m", "slow or not slow",
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{pattern}: no end within {LIMIT} s") from None
