@@ -348,7 +348,7 @@ def evaluating(children: Children, source: str, **how: Any) -> Iterator[Callable
 
 
 @pytest.mark.parametrize("more", ["", ", start_new_session=True"])
-@pytest.mark.parametrize("ends", ["while True: pass", "import time; time.sleep(.8); 1 / 0"])
+@pytest.mark.parametrize("ends", ["while True: pass", "import time; time.sleep(1.8); 1 / 0"])
 def test_what_a_step_starts_can_neither_hang_the_worker_nor_outlive_its_row(
     either: Children, ends: str, more: str
 ) -> None:
