@@ -1,8 +1,9 @@
 """Which lanes of a queue a claim takes from; those of a fair queue are served in turn."""
 
 import time
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
 
 from backend.queue import leases
 from backend.queue.claiming import FAIR_LANES
@@ -13,8 +14,13 @@ from workers.partitions import Partitions
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
 
-Turn: TypeAlias = tuple[Lane, Lane]
-"""A key's place in the circle, and the lane that it is served from."""
+
+@dataclass(slots=True)
+class Turn:
+    """A key's place in the circle, and its lanes, the most pressing one first: that is served."""
+
+    place: Lane
+    lanes: list[Lane]
 
 
 class Circle:
@@ -26,7 +32,8 @@ class Circle:
     Those of a fair queue have to be asked for. Where there are so few that one claim can take from
     all of them, the answer serves for a second, or longer where to ask takes long (an old snapshot
     keeps dead rows at the head of each lane): a key that is new waits so long at most, and only
-    while the worker finds plenty to do. Where there are more, each claim asks for the next ones.
+    while the worker finds plenty to do; and so does a more urgent row of a key that has others.
+    Where there are more, each claim asks for the next ones.
     """
 
     def __init__(self, queue: Queue, partitions: Partitions) -> None:
@@ -38,15 +45,26 @@ class Circle:
         self._known_until = 0.0
         self._after: Lane | None = None
 
-    def forget(self) -> None:
-        """A claim found nothing, or less than it might have: there may be other lanes by now."""
+    def emptied(self, lanes: Collection[Lane]) -> None:
+        """Of these a claim has taken the last row: each key is served from its next one.
+
+        Where a key has none that is known, there may be others by now, and of other keys, too.
+        """
+        for turn in self._known:
+            turn.lanes = [lane for lane in turn.lanes if lane not in lanes]
+        left = [turn for turn in self._known if turn.lanes]
+        if not left or len(left) < len(self._known):
+            self._forget()
+        self._known = left
+
+    def _forget(self) -> None:
         self._known_until = 0.0
 
     def next(self, room: int, ask: Callable[[Lane | None], Seen]) -> Seen:
         """Lanes for a claim of ``room`` rows; ``ask`` tells those after the last one served."""
         if self._partitions.open != self._open:
             self._open, self._fixed = self._partitions.open, self._all()
-            self.forget()
+            self._forget()
         if self._fixed is not None:
             return self._fixed
         count = min(room, FAIR_LANES)
@@ -69,20 +87,20 @@ class Circle:
 
     def _turn(self, count: int) -> list[Lane]:
         """The next ones of the circle that is known."""
-        count = self._partitions.together([lane for _, lane in self._known[:count]])
+        count = self._partitions.together([turn.lanes[0] for turn in self._known[:count]])
         turns = self._known[:count]
         self._known = self._known[count:] + turns
-        self._after = turns[-1][0] if turns else None
-        return [lane for _, lane in turns]
+        self._after = turns[-1].place if turns else None
+        return [turn.lanes[0] for turn in turns]
 
 
 def _turns(seen: Seen) -> list[Turn]:
     """One of each key, in the order of the circle."""
-    places: dict[Lane, Lane] = {}
-    served: dict[Lane, tuple[float, Lane]] = {}
-    for urgency, lane in zip(seen.urgencies, seen.lanes, strict=True):
+    turns: dict[Lane, Turn] = {}
+    pressing = dict(zip(seen.lanes, seen.urgencies, strict=True))
+    for lane in seen.lanes:
         _, *key = lane
-        places.setdefault(tuple(key), lane)
-        best = served.get(tuple(key), (urgency, lane))
-        served[tuple(key)] = max(best, (urgency, lane))
-    return [(place, served[key][1]) for key, place in places.items()]
+        turns.setdefault(tuple(key), Turn(lane, [])).lanes.append(lane)
+    for turn in turns.values():
+        turn.lanes.sort(key=lambda lane: (pressing[lane], lane), reverse=True)
+    return [*turns.values()]

@@ -228,7 +228,7 @@ class Producer(threading.Thread):
         Of the lanes of a moment ago an empty claim says nothing.
         """
         if not result.claimed or len(result.claimed) < request.most:
-            self._circle.forget()
+            self._circle.emptied(request.emptied(result.claimed))
         at = seen.at if self.queue.fair else result.at
         self._more = bool(result.claimed) or at is None
         self._due = None

@@ -1,5 +1,6 @@
 """From ready to held: claims, their lanes and marks."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,6 +98,11 @@ class Request:
     def most(self) -> int:
         """How many rows it takes where each lane has plenty."""
         return min(self.limit, self.share * len(self.lanes))
+
+    def emptied(self, claimed: Iterable[Lease]) -> set[Lane]:
+        """Lanes that gave less than their share to a claim which found less than ``most``."""
+        rows = Counter(lease.lane for lease in claimed)
+        return {lane for lane in self.lanes if rows[lane] < self.share}
 
 
 def claim(

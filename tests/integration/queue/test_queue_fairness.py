@@ -1,5 +1,7 @@
 """Fairness: nobody's backlog starves somebody else's single row."""
 
+from collections import Counter
+
 import pytest
 
 from backend.db import Sessions
@@ -34,7 +36,9 @@ class Turns:
                 session, ERRAND, worker="w", limit=limit, lanes=seen.lanes, partitions=partitions
             )
         if len(claimed) < limit:
-            circle.forget()
+            rows = Counter(lease.lane for lease in claimed)
+            share = max(1, limit // max(1, len(seen.lanes)))
+            circle.emptied({lane for lane in seen.lanes if rows[lane] < share})
         return claimed
 
     def until(self, row_id: int, most: int) -> int:

@@ -54,3 +54,28 @@ def test_rows_of_a_partition_that_is_nearly_full_are_claimed_apart_from_others()
     assert [claim() for _ in range(4)] == [
         (8, there[:2]), (1, there[2:3]), (1, there[3:]), (8, there[:2]),
     ]  # fmt: skip
+
+
+def test_a_key_whose_urgent_rows_are_gone_is_served_from_its_next_lane_without_being_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To ask is dear where an old snapshot keeps dead rows at the head of each lane."""
+    clock = Clock()
+    monkeypatch.setattr(circle, "time", clock)
+    lanes = Circle(ERRAND, Partitions(ERRAND, None, {}))
+    urgent, usual, other = (9, "alpha", "a"), (5, "alpha", "a"), (5, "alpha", "b")
+
+    def ask(_after: Lane | None) -> Seen:
+        clock.asked.append(clock.now)
+        return Seen([usual, urgent, other], urgencies=[5.0, 9.0, 5.0])
+
+    def served() -> set[Lane]:
+        return set(lanes.next(10, ask).lanes)
+
+    assert served() == {urgent, other}
+    lanes.emptied({urgent})
+    assert served() == {usual, other}
+    assert len(clock.asked) == 1
+    lanes.emptied({other})
+    assert served() == {urgent, other}
+    assert len(clock.asked) == 2
