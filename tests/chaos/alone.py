@@ -20,7 +20,9 @@ def main(url: str, said: str, queue: str, token: str, name: str) -> None:
     stop = told_to_stop()
     logs.configure()
     engine = make_engine(url, pool_size=4, application_name=name)
-    Points(QUEUES, lambda _point, _act: None).install(engine)  # for the proxy: it sets no trap
+    points = Points(QUEUES, lambda _point, _act: None)  # for the proxy: it sets no trap
+    points.install(engine)
+    points.install_at_turns()
     (found,) = [pipeline for pipeline in pipelines() if pipeline.queue.name == queue]
     policy = Options.model_validate_json(said).policy()
     run_alone(engine, Assignment(found), policy, name=name, token=UUID(token), stop=stop)

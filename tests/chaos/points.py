@@ -1,8 +1,8 @@
 """Fault points: places between the statements of a worker where it can be made to die or freeze.
 
 Nothing of this is in production code. The worker's engine is watched from outside: each statement
-of the engine is recognised as the very object that ``backend.queue.sql`` keeps, and each COMMIT by
-what its transaction had sent before. The names of the points are
+of the engine is recognised as the very object that ``backend.queue.sql`` keeps, a turn by its name,
+and each COMMIT by what its transaction had sent before. The names of the points are
 
 - ``S:before`` and ``S:after`` for each statement S of :data:`STATEMENTS`;
 - ``S:before-COMMIT`` and ``S:after-COMMIT`` for each S that the transaction had sent, but for
@@ -16,12 +16,13 @@ the server knows it.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Engine, Insert, event
 
+from backend.autocommit import Link
 from backend.queue import sql
 from backend.queue.lifecycle import Queue
 from backend.queue.turn import NAME as TURN
@@ -122,6 +123,22 @@ class Points:
         # No event of SQLAlchemy's comes after a COMMIT.
         vars(engine.dialect).update(do_commit=committing, do_rollback=rolling_back)
 
+    def install_at_turns(self) -> None:
+        """Turns go by the driver alone, of all engines."""
+        ask = Link.ask
+
+        def asking(link: Link, message: str, params: Any) -> tuple[list[Any], Sequence[Any]]:
+            if TURN not in message:
+                return ask(link, message, params)
+            ended = set(params["ends_outcome"].strip("{}").split(","))
+            name = "release" if ended == {RELEASED} else "turn"
+            self.passed(f"{name}:before")
+            answer = ask(link, marker(name).decode() + message, params)
+            self.passed(f"{name}:after")
+            return answer
+
+        Link.ask = asking  # type: ignore[method-assign, assignment] # for this process
+
     def passed(self, point: str) -> None:
         """The process is at ``point`` now."""
         for trap in self._due(point):
@@ -146,10 +163,7 @@ class Points:
         names: list[str] = getattr(self._sent, "names", [])
         return names
 
-    def _name(self, text: str, parameters: Any, context: Any) -> str | None:
-        if TURN in text and "PREPARE" not in text:
-            ended = set(parameters["ends_outcome"].strip("{}").split(","))
-            return "release" if ended == {RELEASED} else "turn"
+    def _name(self, context: Any) -> str | None:
         statement = context.invoked_statement if context and context.compiled else None
         if isinstance(statement, Insert):
             return "save" if statement.table.name == Booking.__tablename__ else None
@@ -162,11 +176,10 @@ class Points:
         self, _connection: Connection, _cursor: Any, text: str, parameters: Any, context: Any,
         _many: bool,
     ) -> tuple[str, Any]:  # fmt: skip
-        name = self._name(text, parameters, context)
+        name = self._name(context)
         if name is None:
             return text, parameters
-        if TURN not in text:
-            self._sent.names = [*self._names(), name]
+        self._sent.names = [*self._names(), name]
         self.passed(f"{name}:before")
         return marker(name).decode() + text, parameters
 
@@ -174,6 +187,6 @@ class Points:
         self, _connection: Connection, _cursor: Any, text: str, parameters: Any, context: Any,
         _many: bool,
     ) -> None:  # fmt: skip
-        name = self._name(text, parameters, context)
+        name = self._name(context)
         if name is not None:
             self.passed(f"{name}:after")

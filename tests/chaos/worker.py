@@ -108,6 +108,7 @@ def serve(url: str, options: Options) -> int:
     points = Points(QUEUES, lambda point, act: say(event="hit", point=point, act=act))
     for watched in (engine, beating):
         points.install(watched)
+    points.install_at_turns()
     for trap in options.traps:
         points.arm(Trap(**trap))
 
