@@ -93,6 +93,12 @@ class Link(NamedTuple):
         self.pooled.close()
 
 
+def leave_a_standby(engine: Engine, error: BaseException) -> None:
+    """Where ``error`` says that no writes are taken: other connections may lead there, too."""
+    if getattr(error, "pgcode", None) == driver.WRITES_REFUSED:
+        engine.dispose()
+
+
 def wrapped(error: psycopg2.Error, sent: str) -> BaseException:
     """What a session would have raised; without the parameters, which no log needs."""
     return DBAPIError.instance(sent, None, error, psycopg2.Error)
@@ -153,10 +159,8 @@ class Autocommit:
             return [*map(row._make, found)]
         except BaseException as error:
             link.give_up()
-            code = getattr(error, "pgcode", None)
-            if code == driver.WRITES_REFUSED:  # the others may lead to the same standby
-                self._engine.dispose()
-            if plain or code not in NOT_PREPARED:
+            leave_a_standby(self._engine, error)
+            if plain or getattr(error, "pgcode", None) not in NOT_PREPARED:
                 raise
         self._plain = True  # nothing was done yet
         return self._rows(statements, params, plain=True)

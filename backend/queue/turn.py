@@ -24,8 +24,7 @@ from typing import Any, Final
 import psycopg2
 from sqlalchemy import Engine
 
-from backend.autocommit import NOT_PREPARED, Link, Statement, wrapped
-from backend.driver import WRITES_REFUSED
+from backend.autocommit import NOT_PREPARED, Link, Statement, leave_a_standby, wrapped
 from backend.queue import sql
 from backend.queue.claiming import Request, Seen, circle_params, lanes_seen, leased
 from backend.queue.compiled import Compiled, compiled, literals
@@ -107,8 +106,7 @@ class Turns:
             return self._prepared(what, what.constants | asked)
         except psycopg2.Error as error:
             self.close()
-            if error.pgcode == WRITES_REFUSED:  # the others may lead to the same standby
-                self._engine.dispose()
+            leave_a_standby(self._engine, error)
             raise wrapped(error, what.statement.text) from error
         except BaseException:
             self.close()

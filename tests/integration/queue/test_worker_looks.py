@@ -134,16 +134,22 @@ def test_an_empty_claim_from_some_of_the_lanes_says_nothing_of_the_others(
         assert rows.row(free, ERRAND).status == "closed"
 
 
-def test_a_row_that_a_turn_settles_and_that_is_soon_due_again_is_not_forgotten(
-    rows: Rows, make: Make
-) -> None:
-    """The same statement claims, and sees it as it was before."""
+def snoozing(rows: Rows, make: Make) -> Producer:
+    """One that has just settled a row, which is due again in three seconds."""
     producer = make(run=lambda _lease, _tools: Snooze(timedelta(seconds=3), "not yet"))
     rows.one(PARCEL)
     producer._turn()
     producer._crew.start()
     eventually(lambda: producer._crew.finished)
     producer._turn()
+    return producer
+
+
+def test_a_row_that_a_turn_settles_and_that_is_soon_due_again_is_not_forgotten(
+    rows: Rows, make: Make
+) -> None:
+    """The same statement claims, and sees it as it was before."""
+    producer = snoozing(rows, make)
     with producer._crew.changed:
         assert producer._due is not None
         assert producer._due - time.monotonic() < 3
@@ -160,12 +166,7 @@ def test_an_idle_worker_finds_the_first_row_of_a_fair_queue_at_once(rows: Rows, 
 
 def test_an_answered_look_stands_for_an_empty_claim(rows: Rows, make: Make) -> None:
     """It puts the next claim off, but none that is due sooner."""
-    producer = make(run=lambda _lease, _tools: Snooze(timedelta(seconds=3), "not yet"))
-    rows.one(PARCEL)
-    producer._turn()
-    producer._crew.start()
-    eventually(lambda: producer._crew.finished)
-    producer._turn()
+    producer = snoozing(rows, make)
 
     for wait in (None, 60.0):  # asked before that row was settled
         producer.expect(wait)
