@@ -1,12 +1,12 @@
 """Which lanes of a queue a claim takes from; those of a fair queue are served in turn."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from backend.queue import leases
-from backend.queue.claiming import FAIR_LANES
+from backend.queue.lanes import FAIR_LANES
 from backend.queue.leases import Lane, Seen
 from backend.queue.lifecycle import Queue
 from workers.front import SHARE
@@ -15,12 +15,17 @@ from workers.partitions import Partitions
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
-    """A key's place in the circle, and its lanes, the most pressing one first: that is served."""
+    """A key's place in the circle, and its lanes.
+
+    It is served from the first that is ``open``: those are thought to have rows, and the most
+    pressing one is the first.
+    """
 
     place: Lane
     lanes: list[Lane]
+    open: list[Lane]
 
 
 class Circle:
@@ -30,10 +35,13 @@ class Circle:
     priorities, and within one the most urgent row goes first.
 
     Those of a fair queue have to be asked for. Where there are so few that one claim can take from
-    all of them, the answer serves for a second, or longer where to ask takes long (an old snapshot
-    keeps dead rows at the head of each lane): a key that is new waits so long at most, and only
+    all of them, the answer serves for a second: a key that is new waits so long at most, and only
     while the worker finds plenty to do; and so does a more urgent row of a key that has others.
     Where there are more, each claim asks for the next ones.
+
+    To ask may take long: an old snapshot keeps dead rows at the head of each lane. Then the lanes
+    that are known are looked into from their marks, and whether there are others is asked for in a
+    twentieth of the time at most; and where those have nothing more.
     """
 
     def __init__(self, queue: Queue, partitions: Partitions) -> None:
@@ -43,39 +51,59 @@ class Circle:
         self._fixed = self._all()
         self._known: list[Turn] = []
         self._known_until = 0.0
+        self._rested = 0.0
         self._after: Lane | None = None
 
     def emptied(self, lanes: Collection[Lane]) -> None:
         """Of these a claim has taken the last row: each key is served from its next one.
 
-        Where a key has none that is known, there may be others by now, and of other keys, too.
+        Where a key has none that is open, there may be rows by now, and of other keys, too.
         """
-        for turn in self._known:
-            turn.lanes = [lane for lane in turn.lanes if lane not in lanes]
-        left = [turn for turn in self._known if turn.lanes]
-        if not left or len(left) < len(self._known):
-            self._forget()
-        self._known = left
+        before = self._opened
+        for turn in before:
+            turn.open = [lane for lane in turn.open if lane not in lanes]
+        after = self._opened
+        if not after or len(after) < len(before):
+            self._known_until = 0.0
 
-    def _forget(self) -> None:
-        self._known_until = 0.0
+    def next(
+        self,
+        room: int,
+        ask: Callable[[Lane | None], Seen],
+        look: Callable[[Sequence[Lane]], Seen],
+    ) -> Seen:
+        """Lanes for a claim of ``room`` rows.
 
-    def next(self, room: int, ask: Callable[[Lane | None], Seen]) -> Seen:
-        """Lanes for a claim of ``room`` rows; ``ask`` tells those after the last one served."""
+        Args:
+            ask: tells those after the last one served.
+            look: tells which of these have rows, and is quick.
+        """
         if self._partitions.open != self._open:
             self._open, self._fixed = self._partitions.open, self._all()
-            self._forget()
+            self._known_until = self._rested = 0.0
         if self._fixed is not None:
             return self._fixed
-        count = min(room, FAIR_LANES)
-        if time.monotonic() < self._known_until:
+        count, now = min(room, FAIR_LANES), time.monotonic()
+        if now < self._known_until:
             return Seen(self._turn(count))
+        if now < self._rested and (known := [lane for turn in self._known for lane in turn.lanes]):
+            seen = look(known)
+            if seen.lanes:
+                _open(self._known, seen)
+                self._known_until = time.monotonic() + KNOWN
+                return Seen(self._turn(count), seen.at, whole=False)
+        return self._walked(ask, count)
+
+    def _walked(self, ask: Callable[[Lane | None], Seen], count: int) -> Seen:
         began = time.monotonic()
         seen = ask(self._after)
         now = time.monotonic()
-        self._known = _turns(seen)
+        self._known = _turns(seen, self._known)
+        self._known_until = self._rested = 0.0
         if len(seen.lanes) < FAIR_LANES:
-            self._known_until = now + max(KNOWN, SHARE * (now - began))
+            self._known_until = now + KNOWN
+            rest = SHARE * (now - began)
+            self._rested = now + rest if rest > KNOWN else 0.0
         lanes = self._turn(count)
         return Seen(lanes, seen.at, whole=len(seen.lanes) <= len(lanes))
 
@@ -85,22 +113,38 @@ class Circle:
             return None
         return Seen(leases.fixed_lanes(self._queue, self._partitions.open))
 
+    @property
+    def _opened(self) -> list[Turn]:
+        return [turn for turn in self._known if turn.open]
+
     def _turn(self, count: int) -> list[Lane]:
         """The next ones of the circle that is known."""
-        count = self._partitions.together([turn.lanes[0] for turn in self._known[:count]])
-        turns = self._known[:count]
-        self._known = self._known[count:] + turns
+        opened = self._opened
+        count = self._partitions.together([turn.open[0] for turn in opened[:count]])
+        turns = opened[:count]
+        self._known = [turn for turn in self._known if turn not in turns] + turns
         self._after = turns[-1].place if turns else None
-        return [turn.lanes[0] for turn in turns]
+        return [turn.open[0] for turn in turns]
 
 
-def _turns(seen: Seen) -> list[Turn]:
-    """One of each key, in the order of the circle."""
+def _turns(seen: Seen, before: Iterable[Turn]) -> list[Turn]:
+    """One of each key, in the order of the circle; and what was known before, if it is not much.
+
+    Lanes that have no row just now are likely to have some soon.
+    """
+    others = [lane for turn in before for lane in turn.lanes if lane not in seen.lanes]
+    kept = others if len(seen.lanes) + len(others) < FAIR_LANES else []
     turns: dict[Lane, Turn] = {}
-    pressing = dict(zip(seen.lanes, seen.urgencies, strict=True))
-    for lane in seen.lanes:
+    for lane in (*seen.lanes, *kept):
         _, *key = lane
-        turns.setdefault(tuple(key), Turn(lane, [])).lanes.append(lane)
-    for turn in turns.values():
-        turn.lanes.sort(key=lambda lane: (pressing[lane], lane), reverse=True)
+        turns.setdefault(tuple(key), Turn(lane, [], [])).lanes.append(lane)
+    _open(turns.values(), seen)
     return [*turns.values()]
+
+
+def _open(turns: Iterable[Turn], seen: Seen) -> None:
+    """Those of their lanes that were seen to have rows."""
+    urgency = dict(zip(seen.lanes, seen.urgencies, strict=True))
+    for turn in turns:
+        there = [lane for lane in turn.lanes if lane in urgency]
+        turn.open = sorted(there, key=lambda lane: (urgency[lane], lane), reverse=True)

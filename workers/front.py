@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Final
 
-from backend.queue.claiming import MOST_MARKS
+from backend.queue.lanes import MOST_MARKS
 from backend.queue.leases import Lane
 
 LOOK_FROM_FRONT: Final = 1.0  # seconds between two looks at the front of one lane, at least

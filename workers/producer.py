@@ -181,7 +181,7 @@ class Producer(threading.Thread):
     def _settle_and_claim(self, ended: list[Ended], room: int) -> list[Lease]:
         if room and not (room := self._partitions.room(room, self._running(ended))):
             self._more, self._due = False, None  # until a row ends: see Partitions.opens
-        seen = self._circle.next(room, self._ask) if room else Seen(())
+        seen = self._circle.next(room, self._ask, self._look_into) if room else Seen(())
         began = time.monotonic()
         from_front = room > 0 and began >= self._front.due(seen.lanes)
         request = Request(
@@ -213,6 +213,9 @@ class Producer(threading.Thread):
         self._crew.start()  # to ask may take long
         return self._turns.lanes(after, self._partitions.open)
 
+    def _look_into(self, lanes: Sequence[Lane]) -> Seen:
+        return self._turns.open_lanes(lanes, self._marks)
+
     def _account(self, ended: list[Ended], result: Result) -> None:
         self._metrics.settled(self.queue.name, result.stored)
         self._metrics.lost(self.queue.name, result.lost)
@@ -234,7 +237,7 @@ class Producer(threading.Thread):
         self._due = None
         if self._more or self._crew.finished:
             return
-        wait = self._next_due(at) if self.queue.fair else result.due
+        wait = self._next_due(at) if self.queue.fair and seen.whole else result.due
         waits = [delay.total_seconds() for one in ended if (delay := one.settlement.delay)]
         now = time.monotonic()
         due = [now + seconds for seconds in (*waits, wait) if seconds is not None]

@@ -95,6 +95,17 @@ class SteadyTurns:
                 doing="look for lanes",
             )
 
+    def open_lanes(self, lanes: Sequence[Lane], marks: Marks) -> Seen:
+        """Which of these have rows: see :func:`backend.queue.leases.open_lanes`."""
+        try:
+            return self._turns.open_lanes(lanes, marks)
+        except SQLAlchemyError as error:
+            log.warning("turn.failed", queue=self.queue.name, error=type(error).__name__)
+            return self._transactions.run(
+                lambda session: leases.open_lanes(session, self.queue, lanes, marks),
+                doing="look into lanes",
+            )
+
     def _at_once(self, ended: list[Ended], request: Request, sending: Callable[[], None]) -> Result:
         settlements = [one.settlement for one in ended]
         began = time.monotonic()

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from backend.db import Base
-from backend.queue.claiming import PRIORITIES
+from backend.queue.lanes import PRIORITIES
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 from backend.queue.reasons import reason
 from backend.queue.situation import COUNTED, Reason, Situation

@@ -14,19 +14,16 @@ from sqlalchemy.orm import Session
 
 from backend.queue import sql
 from backend.queue.claiming import (
-    Marks,
     Request,
-    Seen,
     adopt,
     claim,
     claim_suspect,
     due_in,
-    fixed_lanes,
     next_due,
-    next_lanes,
     suspects_wait,
     take,
 )
+from backend.queue.lanes import Marks, Seen, fixed_lanes, next_lanes, open_lanes
 from backend.queue.lease import DEFAULT_TTL, Lane, Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.retry import LeaseLost
@@ -63,6 +60,7 @@ __all__ = [
     "heartbeat",
     "next_due",
     "next_lanes",
+    "open_lanes",
     "progress",
     "release",
     "released",

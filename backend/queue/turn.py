@@ -26,8 +26,9 @@ from sqlalchemy import Engine
 
 from backend.autocommit import NOT_PREPARED, Link, Statement, leave_a_standby, wrapped
 from backend.queue import sql
-from backend.queue.claiming import Request, Seen, circle_params, lanes_seen, leased
+from backend.queue.claiming import Request, leased
 from backend.queue.compiled import Compiled, compiled, literals
+from backend.queue.lanes import Marks, Seen, circle_params, lanes_seen, marked_lanes
 from backend.queue.lease import Lane, Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.settlements import Settlement, columns
@@ -91,9 +92,14 @@ class Turns:
         return Turned(frozenset(settled), leases, at, wait)
 
     def lanes(self, after: Lane | None, partitions: Sequence[str] | None) -> Seen:
-        """As :func:`backend.queue.claiming.next_lanes`."""
+        """As :func:`backend.queue.leases.next_lanes`."""
         asked = literals(circle_params(self._queue, partitions, after))
         return lanes_seen(self._queue, self._send(circling(self._queue), asked))
+
+    def open_lanes(self, lanes: Sequence[Lane], marks: Marks) -> Seen:
+        """As :func:`backend.queue.leases.open_lanes`."""
+        asked = literals(marked_lanes(self._queue, lanes, marks))
+        return lanes_seen(self._queue, self._send(opening(self._queue), asked), whole=False)
 
     def close(self) -> None:
         """Give up the connection; the next turn makes another one."""
@@ -134,7 +140,8 @@ class Turns:
     @property
     def preparation(self) -> str:
         """What makes a new connection ready."""
-        needed = [turning(self._queue), *([circling(self._queue)] if self._queue.fair else [])]
+        queue = self._queue
+        needed = [turning(queue), *([circling(queue), opening(queue)] if queue.fair else [])]
         return self._messages.preparation([one.statement for one in needed])
 
 
@@ -171,3 +178,8 @@ def turning(queue: Queue) -> Compiled:
 @cache
 def circling(queue: Queue) -> Compiled:
     return compiled(sql.circle(queue), kind="circle")
+
+
+@cache
+def opening(queue: Queue) -> Compiled:
+    return compiled(sql.open_lanes(queue), kind="open_lanes")

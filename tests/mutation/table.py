@@ -16,6 +16,7 @@ KILLS: Final = "chaos/test_faults_kill.py"
 
 HOLDING: Final = "backend/queue/sql/holding.py"
 CLAIMING: Final = "backend/queue/sql/claiming.py"
+LANES: Final = "backend/queue/sql/lanes.py"
 ENDING: Final = "backend/queue/sql/ending.py"
 LEASES: Final = "backend/queue/leases.py"
 SETTLEMENTS: Final = "backend/queue/settlements.py"
@@ -332,7 +333,7 @@ STALLS: Final = (
         (f"{SETTLE}:death",),
     ),
     Mutant(
-        "suspects in the ordinary claim", CLAIMING,
+        "suspects in the ordinary claim", LANES,
         "rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),\n"
         "        rows.c.priority ==",
         "rows.c.stalls >= 0,\n        rows.c.priority ==",

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from itertools import product
 
 from backend.queue import fleet
-from backend.queue.claiming import PRIORITIES
 from backend.queue.doctor.findings import Examination, Finding, error, some, warning
+from backend.queue.lanes import PRIORITIES
 from backend.queue.lifecycle import Queue
 from backend.queue.sql import examining
 from backend.queue.wording import span, when

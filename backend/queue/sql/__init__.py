@@ -8,10 +8,8 @@ an index condition); ``now()`` does. ``docs/engine.md`` has the measurements.
 from backend.queue.sql.blocks import Columns, one_of, word
 from backend.queue.sql.claiming import (
     adopt,
-    circle,
     claim,
     claim_suspect,
-    first_lanes,
     next_due,
     suspects,
 )
@@ -32,6 +30,7 @@ from backend.queue.sql.holding import (
     report,
     still_mine,
 )
+from backend.queue.sql.lanes import circle, first_lanes, open_lanes
 from backend.queue.sql.looking import HELD, STALLED, SUSPECT, WAITING, look, some_suspects
 from backend.queue.sql.turning import turn
 
@@ -55,6 +54,7 @@ __all__ = [
     "may_judge",
     "next_due",
     "one_of",
+    "open_lanes",
     "progress",
     "reap",
     "report",

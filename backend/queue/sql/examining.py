@@ -32,7 +32,7 @@ from backend.queue.attempts import Attempt
 from backend.queue.fleet import ALIVE, Worker
 from backend.queue.lifecycle import PROCESSING_FAILURES, SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import CLOCK, LOCKER, one_of, word
-from backend.queue.sql.claiming import not_paused
+from backend.queue.sql.lanes import not_paused
 
 Answer = Select[*tuple[Any, ...]]
 

@@ -26,7 +26,7 @@ from backend.queue.attempts import Attempt
 from backend.queue.fleet import ALIVE, QueuePause, Worker
 from backend.queue.lifecycle import Queue
 from backend.queue.sql.blocks import CLOCK, LOCKER
-from backend.queue.sql.claiming import in_lane, not_paused, pressing
+from backend.queue.sql.lanes import in_lane, not_paused, pressing
 
 ROW = ("id", "status", "priority", "attempts", "max_attempts", "stalls", "step", "leased_by",
        "lease_expires_at", "heartbeat_at", "progressed_at", "failure", "failed_from", "error",

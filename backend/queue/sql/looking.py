@@ -22,22 +22,21 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.sql.selectable import CTE, Select, Subquery, TableValuedAlias
+from sqlalchemy.sql.selectable import Select
 
 from backend.db import unnest
 from backend.queue.lifecycle import Queue
 from backend.queue.sql.blocks import CLOCK, one_of
-from backend.queue.sql.claiming import (
+from backend.queue.sql.claiming import finite, suspects
+from backend.queue.sql.ending import stalled
+from backend.queue.sql.lanes import (
     ONE,
-    finite,
     in_lane,
     lane_shape,
     not_paused,
     served_lanes,
-    suspects,
     walk_lanes,
 )
-from backend.queue.sql.ending import stalled
 
 STALLED: Final = 0
 SUSPECT: Final = 1
@@ -90,33 +89,33 @@ def _held(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
 def _waiting(queues: tuple[Queue, ...]) -> Iterator[Select[*Found]]:
     """Of every lane that a claim of the worker's might take from, from its very front."""
     for n, queue in enumerate(queues):
-        lanes: TableValuedAlias | Subquery = unnest(f"lanes{n}", **lane_shape(queue))
-        if queue.fair:
-            walk = walk_lanes(queue, f"walk{n}", None)
-            lanes = served_lanes(queue, walk, f"partitions{n}").subquery("lanes")
-        first = _first(queue, lanes)
-        wait = extract("epoch", func.min(first.c.available_at) - CLOCK)
+        firsts = (_walked(queue, n) if queue.fair else _probed(queue, n)).subquery("firsts")
+        wait = extract("epoch", func.min(firsts.c.available_at) - CLOCK)
         yield (
             select(*_named(WAITING, queue), cast(wait, Double()))
-            .select_from(lanes.join(first, true()))
-            .where(not_paused(queue, lanes.c.partition if queue.partitions else None))
+            .select_from(firsts)
+            .where(not_paused(queue, firsts.c.partition if queue.partitions else None))
         )
 
 
-def _first(queue: Queue, lanes: CTE | TableValuedAlias | Subquery) -> Any:
+def _walked(queue: Queue, n: int) -> Select[Any]:
+    walk = walk_lanes(queue, f"walk{n}")
+    lanes = served_lanes(queue, walk, f"partitions{n}")
+    return lanes.add_columns(walk.c.available_at).where(finite(walk))
+
+
+def _probed(queue: Queue, n: int) -> Select[Any]:
     """When the first row of each lane is, or was, ready."""
-    q = queue.rows.alias("q")
-    return (
+    lanes, q = unnest(f"lanes{n}", **lane_shape(queue)), queue.rows.alias("q")
+    first = (
         select(q.c.available_at)
-        .where(
-            *in_lane(queue, q, lanes),
-            finite(q),
-        )
+        .where(*in_lane(queue, q, lanes), finite(q))
         .order_by(q.c.available_at)
         .limit(ONE)
         .correlate(lanes)
         .lateral("first")
     )
+    return select(*lanes.c, first.c.available_at).select_from(lanes.join(first, true()))
 
 
 def _found(what: int, queue: Queue, rows: Select[*tuple[object, ...]]) -> Select[*Found]:

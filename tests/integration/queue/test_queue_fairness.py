@@ -6,8 +6,8 @@ import pytest
 
 from backend.db import Sessions
 from backend.queue import control, leases
-from backend.queue.claiming import FAIR_LANES
-from backend.queue.leases import Lease
+from backend.queue.lanes import FAIR_LANES
+from backend.queue.leases import Lease, Marks
 from tests.integration.queue.ledger import Rows, ago
 from tests.integration.queue.probe_workload import ERRAND
 from workers.circle import Circle
@@ -31,6 +31,7 @@ class Turns:
                 lambda after: leases.next_lanes(
                     session, ERRAND, after=after, partitions=partitions
                 ),
+                lambda lanes: leases.open_lanes(session, ERRAND, lanes, Marks()),
             )
             claimed = leases.claim(
                 session, ERRAND, worker="w", limit=limit, lanes=seen.lanes, partitions=partitions

@@ -14,8 +14,9 @@ from sqlalchemy.exc import OperationalError
 from backend.autocommit import Statement
 from backend.db import make_engine
 from backend.queue import leases
-from backend.queue.claiming import Marks, Request, fixed_lanes
+from backend.queue.claiming import Request
 from backend.queue.compiled import array_literal
+from backend.queue.lanes import Marks, fixed_lanes
 from backend.queue.leases import Lease, Settlement
 from backend.queue.lifecycle import Queue, Stage
 from backend.queue.turn import NAME, Turned, Turns

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from backend.db import Sessions, make_sessions
-from backend.queue.claiming import fixed_lanes
+from backend.queue.lanes import fixed_lanes
 from backend.queue.lifecycle import Queue
 from backend.queue.pipeline import Done, Pipeline, Snooze, Step
 from backend.queue.turn import Turns
