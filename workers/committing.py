@@ -54,6 +54,8 @@ class Riders:
     Its thread adds and takes them; the announcer's may store them meanwhile.
     """
 
+    __slots__ = ("_doubtful", "_finished", "_lock", "_writes")
+
     def __init__(self, writes: Writes) -> None:
         self._writes = writes
         self._lock = threading.Lock()

@@ -3,7 +3,9 @@
 import math
 import threading
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -53,8 +55,8 @@ class Histogram(Collector):
             if counts is None:
                 counts = self._counts[labels] = [0] * len(self._names)
                 self._sums[labels] = 0.0
-            for value in values:
-                counts[bisect_left(bounds, value)] += 1
+            for bucket, times in Counter(map(partial(bisect_left, bounds), values)).items():
+                counts[bucket] += times
             self._sums[labels] += sum(values)
 
     def collect(self) -> Iterator[Metric]:

@@ -120,12 +120,13 @@ class Metrics:
             return
         labels = (queue,)
         self._batch.observe(labels, (len(batch),))
-        ends = Tally((one.settlement.outcome, one.settlement.failure) for one in batch)
+        ends = Tally([(one.settlement.outcome, one.settlement.failure) for one in batch])
         for (outcome, failure), times in ends.items():
             self.attempt(queue, outcome, failure, times)
-        begun = [(one.ran, one.settlement.lease.waited) for one in batch if one.ran is not None]
-        self._run.observe(labels, [ran for ran, _ in begun])
-        self._wait.observe(labels, [waited.total_seconds() for _, waited in begun])
+        self._run.observe(labels, [one.ran for one in batch if one.ran is not None])
+        self._wait.observe(
+            labels, [one.settlement.lease.waited for one in batch if one.ran is not None]
+        )
         steps = defaultdict[str, list[float]](list)
         for one in batch:
             for step, seconds in one.steps:

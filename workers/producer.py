@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
@@ -31,6 +32,8 @@ HANGS: Final = GRACE.total_seconds()
 LINGER: Final = 0.002  # seconds that a finished row waits for others to be settled with it
 ROUND: Final = 5
 """In how many lease times a round ends, whose every statement may take half of one."""
+LATELY: Final = 4
+"""Turns. Where rows end at once three batches go round: one is settled, one runs, one waits."""
 LOCKED: Final = 0.1  # seconds until a row that somebody has locked is settled
 
 
@@ -38,8 +41,8 @@ class Producer(threading.Thread):
     """One thread a pipeline: claim → run → settle, the next claim riding with the last settle.
 
     It holds at most as many rows as its threads or its batch, whichever is more, and in addition
-    as many as came to their end during the last turn, a batch at most: where rows end quickly, the
-    threads find work while the next turn is under way, and where they do not, none waits here
+    as many as came to their end in one of the last turns, a batch at most: where rows end quickly,
+    the threads find work while the next turn is under way, and where they do not, none waits here
     that another worker might run. They begin on new rows when the next turn has been sent, or is
     not due yet: before, they would only keep the interpreter from the thread that sends it.
     """
@@ -76,7 +79,7 @@ class Producer(threading.Thread):
         self._crew = Crew(self.queue.name, policy.concurrency, self._run_row, batch=self.capacity)
         self._circle = Circle(self.queue, self._partitions)
         self._locked: list[Ended] = []
-        self._spare = 0
+        self._lately = deque([0], LATELY)
         self._more = False
         self._turned = 0.0
         self._came_round = math.inf
@@ -161,7 +164,7 @@ class Producer(threading.Thread):
             self._hint = self._hint and room == 0
         if not ended and room == 0:
             return
-        self._spare = max(min(self._batch, len(ended)), self._spare - self._spare // 8 - 1, 0)
+        self._lately.append(len(ended))
         claimed = self._settle_and_claim(ended, room)
         self._held.add(claimed)
         with self._crew.changed:
@@ -176,7 +179,8 @@ class Producer(threading.Thread):
         """How many rows the next claim may take."""
         if self._draining:
             return 0
-        return min(self.capacity, self.capacity + self._spare - self._crew.in_flight)
+        spare = min(self._batch, max(self._lately))
+        return min(self.capacity, self.capacity + spare - self._crew.in_flight)
 
     def _settle_and_claim(self, ended: list[Ended], room: int) -> list[Lease]:
         if room and not (room := self._partitions.room(room, self._running(ended))):

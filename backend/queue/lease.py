@@ -33,8 +33,8 @@ class Lease:
     stalls: int
     partition: str | None = None
     fairness_key: str | None = None
-    waited: timedelta = timedelta()
-    """From becoming ready to being claimed."""
+    waited: float = 0.0
+    """Seconds from becoming ready to being claimed."""
     rewinds: int = 0
 
     @property

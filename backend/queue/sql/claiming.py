@@ -108,7 +108,7 @@ def claimed_values(queue: Queue) -> dict[str, Any]:
 
 def returned(queue: Queue) -> list[Any]:
     """What a claim answers of a row: :data:`RETURNED`, how long it waited, and its lane."""
-    waited = queue.rows.c.started_at - queue.rows.c.available_at
+    waited = func.date_part("epoch", queue.rows.c.started_at - queue.rows.c.available_at)
     columns = [queue.rows.c[name] for name in RETURNED]
     return [*columns, waited.label("waited"), *lane_columns(queue)]
 

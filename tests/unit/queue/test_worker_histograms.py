@@ -1,7 +1,7 @@
 """What a worker counts in batches reads as if each had been counted by the library."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
@@ -19,7 +19,7 @@ QUEUE = Queue(
 )  # fmt: skip
 LEASE = Lease(
     QUEUE, 1, uuid4(), "opening", None, 5, datetime.now(UTC), 1, 4, 0,
-    waited=timedelta(seconds=0.02),
+    waited=0.02,
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_the_same_values_are_offered_as_the_library_would_offer_them() -> None:
 def test_a_batch_is_counted_as_its_attempts_are_one_by_one() -> None:
     done, released = leases.done(LEASE), leases.released(LEASE)
     retried = leases.after_error(LEASE, ValueError())
-    poison = leases.failed(replace(LEASE, waited=timedelta(hours=1)), "poison", "kills")
+    poison = leases.failed(replace(LEASE, waited=3600.0), "poison", "kills")
     batch = [
         Ended(done, 0.3, (("open", 0.1), ("close", 0.2))), Ended(retried, 0.004, (("open", 7),)),
         Ended(poison, 3000.0), Ended(released, None),
