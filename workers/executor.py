@@ -72,7 +72,8 @@ class Executor:
         bulky = any(not isinstance(step, Step) or step.bulk for step in pipeline.steps)
         self._scratch: Callable[[], AbstractContextManager[ExitStack]] = ExitStack
         if not bulky:  # to make a stack costs a tenth of what a row does here
-            self._scratch = partial(nullcontext[ExitStack], ExitStack())
+            none = ExitStack()
+            self._scratch = lambda: nullcontext(none)
 
     def run(self, lease: Lease) -> "Ended | None":
         """Work on ``lease`` until its attempt ends.
