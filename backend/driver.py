@@ -14,6 +14,8 @@ from psycopg2 import extensions
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE as IDLE
 from psycopg2.sql import Composable
 
+from backend.at_once import Readiness
+
 Query: TypeAlias = str | bytes | Composable
 
 BEGIN: Final = {
@@ -52,8 +54,7 @@ class Connection(extensions.connection):
         self.prepared: set[str] = set()
         """The names of the statements that its user prepared on it."""
         self._used = time.monotonic()
-        self._spoken_to = select.poll()
-        self._spoken_to.register(self.fileno(), select.POLLIN)
+        self._spoken_to = Readiness(self.fileno(), select.POLLIN)
 
     @property
     def autocommit(self) -> bool:
@@ -122,7 +123,7 @@ class Connection(extensions.connection):
 
         The server says so when it ends a connection, and so does the kernel when it breaks.
         """
-        return time.monotonic() - self._used < TRUSTED and not self._spoken_to.poll(0)
+        return time.monotonic() - self._used < TRUSTED and not self._spoken_to.now()
 
 
 class Cursor(extensions.cursor):

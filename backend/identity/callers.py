@@ -62,6 +62,19 @@ WHO: Final = Question()
 """Nothing rides along."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a view writes, as parts of the statement that says who calls; see :class:`Question`.
+
+    ``steps`` may name ``taken``, which has a row where a use of the view was taken: without one
+    they are to write nothing.
+    """
+
+    steps: str
+    columns: str
+    join: str
+
+
 def answering(select: str) -> Question:
     """With what a SELECT answers for the caller: one row at most, or NULLs."""
     return Question(columns="answer.*", join=f"LEFT JOIN LATERAL ({select}) answer ON true")

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final, NoReturn
 
 from backend.autocommit import Autocommit, Statement
-from backend.identity.callers import Called, Question
+from backend.identity.callers import Called, Deed, Question
 from backend.identity.roles import Role, Scope
 from backend.problems import TooManyRequests
 
@@ -42,6 +42,8 @@ SELECT key FROM taken
 """,  # noqa: S608 - constants of this module
     durable=False,
 )
+_TOOK: Final = "taken.taken"
+_IF_TAKEN: Final = "LEFT JOIN taken ON true"
 _WAIT: Final = Statement("""
 SELECT extract(epoch FROM empty_at + %(share)s::interval - now() - %(per)s::interval) AS seconds
 FROM rate_limits WHERE key = %(key)s
@@ -60,18 +62,28 @@ class Rate:
 
         They have at least that role, and a key that scope.
         """
+        return Question(
+            steps=self._taken(role, scope), columns=_TOOK, join=_IF_TAKEN, durable=False
+        )
+
+    def joint(self, role: Role, scope: Scope | None, deed: Deed) -> Question:
+        """The same, and what is done with that use: all of it in one transaction."""
+        return Question(
+            steps=f"{self._taken(role, scope)}, {deed.steps}",
+            columns=f"{_TOOK}, {deed.columns}",
+            join=f"{_IF_TAKEN} {deed.join}",
+        )
+
+    def _taken(self, role: Role, scope: Scope | None) -> str:
         roles = ", ".join(f"'{one}'" for one in Role if one.includes(role))
         keys = f" OR '{scope}' = ANY (scopes)" if scope else ""
-        taken = f"""
+        return f"""
 taken AS (
   UPDATE rate_limits AS bucket SET empty_at = {_FULLER}
   WHERE {_FITS} AND key = (
     SELECT '{self.name}:' || id FROM caller WHERE role IN ({roles}) AND (scopes IS NULL{keys}))
   RETURNING true AS taken)
 """  # noqa: S608 - words of this release
-        return Question(
-            steps=taken, columns="taken.taken", join="LEFT JOIN taken ON true", durable=False
-        )
 
     def values(self) -> dict[str, Any]:
         """What the question needs."""

@@ -12,9 +12,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from backend.autocommit import Autocommit
 from backend.db import Sessions
-from backend.identity import guard, tokens
+from backend.identity import door, guard, joining, tokens
 from backend.settings import Settings
 from backend.web import audit_log, auth, docs, hardening, health, metrics, problems, queues
+from backend.web.dispatch import Dispatcher
 
 TOKENS: Final = 4096
 """Access tokens whose signature a process remembers to have checked."""
@@ -35,13 +36,6 @@ class Host:
     """What the database says for metrics, between two looks."""
 
 
-class _Synchronous(Flask):
-    """No view and no hook here is a coroutine: Flask asks each one on each request."""
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        return func
-
-
 def create_app(
     settings: Settings,
     sessions: Sessions,
@@ -55,9 +49,9 @@ def create_app(
 
     Raises:
         SettingsError: the secret that signs tokens is missing or weak.
-        RuntimeError: a view does not say who may call it.
+        RuntimeError: a view does not say who may call it, or a blueprint has hooks.
     """
-    app = _Synchronous(__name__, static_folder=None)
+    app = Dispatcher(__name__)
     app.config.update(tokens.jwt_config(settings))
     app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROPAGATE_EXCEPTIONS=False)
     requests = metrics.Requests()
@@ -73,19 +67,23 @@ def create_app(
     app.after_request(requests.count)
 
     statements = Autocommit(sessions.kw["bind"], keep=_kept(settings))
-    claims_of = lru_cache(maxsize=TOKENS)(guard.verified)
+    claims_of = lru_cache(maxsize=TOKENS)(door.verified)
+    entrance = door.Door(app, statements, claims_of, joining.Recent())
 
     @app.before_request
     def admit() -> None:
         # Each use of a proxy looks its object up anew: once is enough.
         asked, kept = _behind(request), _behind(g)
         kept.sessions, kept.statements = sessions, statements
-        kept.principal, kept.found = guard.admitted(app, asked, statements, claims_of)
+        admitted = entrance.admit(asked)
+        kept.principal, kept.found = admitted.principal, admitted.found
+        kept.joint = admitted.joint
 
     ours = (health.bp, docs.bp, auth.bp, auth.admin_bp, audit_log.bp, queues.bp)
     for blueprint in (*ours, *blueprints):
         app.register_blueprint(blueprint)
     guard.refuse_unmarked(app)
+    app.refuse_hooks()
     return app
 
 

@@ -4,11 +4,13 @@ import errno
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
+import structlog.testing
 
 from backend import logs
 
@@ -88,3 +90,40 @@ def test_a_strangers_text_neither_ends_a_line_nor_moves_a_cursor(moves: str) -> 
     said = {"timestamp": "2026-01-01T00:00:00Z", "level": "info", "event": "said", "by": moves}
 
     assert logs.plain(None, "info", said).endswith(f" by={moves!r}")
+
+
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_what_is_told_of_each_request_is_the_line_that_structlog_writes(
+    capfd: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    said = {"request_id": "1a", "path": "/a b", "status": 200, "user_id": None, "at": URL}
+    with (
+        open(2, "w", encoding="utf-8", closefd=False, buffering=1) as stream,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "stderr", stream)
+        logs.configure(log_format=log_format)
+        logs.told("request.served", **said)
+        structlog.get_logger("ours").info("request.served", **said)
+
+    ours, structlogs = (
+        re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "now", line)
+        for line in capfd.readouterr().err.splitlines()
+    )
+    assert ours == structlogs
+    assert "hunter2" not in ours
+
+
+def test_what_is_told_is_gathered_and_left_out_as_any_other_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure()
+    with structlog.testing.capture_logs() as gathered:
+        logs.told("request.served", status=200)
+    logs.configure(level="WARNING")
+    logs.told("request.served", status=201)
+
+    assert gathered == [{"event": "request.served", "status": 200, "log_level": "info"}]
+    assert stream.getvalue() == ""

@@ -11,6 +11,7 @@ from backend.identity.guard import (
     Scope,
     current_user,
     found,
+    joint,
     requires,
 )
 from backend.identity.limits import Rate
@@ -44,6 +45,7 @@ from backend.workloads.packages.origins import known_hosts
 from backend.workloads.packages.policies.model import LicenceProposal
 from backend.workloads.packages.policy_api import policy_bp
 from backend.workloads.packages.policy_schemas import LicenceProposalsOut
+from backend.workloads.packages.submission_sql import FEW_AT_ONCE
 from backend.workloads.packages.waiver_api import waiver_bp
 
 bp = Blueprint("packages", __name__, url_prefix="/api/packages")
@@ -80,15 +82,17 @@ def _parse(file: UploadedFile, configured: Settings) -> ParsedLock:
 
 
 @bp.post("/upload")
-@requires(Role.USER, scope=Scope.SUBMIT, rate=UPLOADS)
+@requires(Role.USER, scope=Scope.SUBMIT, rate=UPLOADS, deed=FEW_AT_ONCE)
 @operation(status=HTTPStatus.ACCEPTED, problems=[Malformed, TooLarge, Unsupported, TooManyRequests])
 def upload(form: schemas.UploadIn) -> schemas.UploadOut:
     """Queue every package of one lock file; answers before any of them is vetted."""
     configured = settings()
     lock = _parse(form.file, configured)
+    pending = joint()
     submitted = submission.submit(
-        g.statements, g.sessions, lock,
-        by=current_user(), max_age=configured.vetting_max_age, priority=form.priority,
+        g.statements, g.sessions, lock, joint=pending,
+        by=pending.expected if pending else current_user(),
+        max_age=configured.vetting_max_age, priority=form.priority,
     )  # fmt: skip
     _wake()
     return schemas.UploadOut.of(submitted, lock.exclusions)
@@ -116,14 +120,15 @@ def request_detail(path: schemas.ById) -> schemas.RequestDetail | Response:
     return Response(schemas.RequestDetail.text(service.shown(path.id, found())), mimetype=JSON)
 
 
-def _progress(request_id: int) -> schemas.RequestProgress:
-    return schemas.RequestProgress.of(service.shown(request_id, found()))
+def _progress(request_id: int) -> Response:
+    text = schemas.RequestProgress.text(service.shown(request_id, found()))
+    return Response(text, mimetype=JSON)
 
 
 @bp.get("/requests/<id>/processing-status")
 @requires(Role.USER, reading=PROGRESS)
 @operation(problems=[NotFound])
-def processing_status(path: schemas.ById) -> schemas.RequestProgress:
+def processing_status(path: schemas.ById) -> schemas.RequestProgress | Response:
     """How far one request is."""
     return _progress(path.id)
 
@@ -131,7 +136,7 @@ def processing_status(path: schemas.ById) -> schemas.RequestProgress:
 @bp.get("/requests/<id>/status")
 @requires(Role.USER, reading=PROGRESS)
 @operation(problems=[NotFound])
-def request_status(path: schemas.ById) -> schemas.RequestProgress:
+def request_status(path: schemas.ById) -> schemas.RequestProgress | Response:
     """The same as processing-status."""
     return _progress(path.id)
 

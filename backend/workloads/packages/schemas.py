@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import to_json
 
 from backend.identity.schemas import Moment
 from backend.operations import UploadedFile
@@ -226,9 +227,6 @@ class PackageProgress(BaseModel):
     error: str | None
 
 
-_PROGRESS: Final = TypeAdapter(list[PackageProgress])
-
-
 class RequestProgress(BaseModel):
     request_id: int
     application_name: str
@@ -241,21 +239,22 @@ class RequestProgress(BaseModel):
     packages: list[PackageProgress]
     timestamp: Moment
 
-    @classmethod
-    def of(cls, shown: service.RequestShown) -> "RequestProgress":
+    @staticmethod
+    def text(shown: service.RequestShown) -> str:
+        """One as JSON, with the packages as the database has written them."""
         summary = shown.summary
-        return cls(
-            request_id=summary.id,
-            application_name=summary.application_name,
-            application_version=summary.version,
-            status=summary.status,
-            total_packages=summary.total,
-            completed_packages=summary.completed,
-            progress_percentage=summary.percentage,
-            status_counts=summary.counts,
-            packages=_PROGRESS.validate_json(shown.packages),
-            timestamp=datetime.now(UTC),
-        )
+        about = {
+            "request_id": summary.id,
+            "application_name": summary.application_name,
+            "application_version": summary.version,
+            "status": summary.status,
+            "total_packages": summary.total,
+            "completed_packages": summary.completed,
+            "progress_percentage": summary.percentage,
+            "status_counts": summary.counts,
+            "timestamp": datetime.now(UTC),
+        }
+        return f'{to_json(about).decode()[:-1]},"packages":{shown.packages}}}'
 
 
 class Activity(BaseModel):

@@ -90,7 +90,8 @@ class RequestSummary:
 
     @property
     def percentage(self) -> float:
-        return round(100 * self.completed / self.total, 1) if self.total else 100.0
+        total = self.total
+        return round(100 * self.completed / total, 1) if total else 100.0
 
 
 def visible_to(principal: Principal) -> list[ColumnElement[bool]]:

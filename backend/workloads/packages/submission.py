@@ -8,14 +8,15 @@ any of the packages yet, one statement stores it all.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic_core import to_json
 from sqlalchemy import Row, insert
 from sqlalchemy.orm import Session
 
-from backend.autocommit import Autocommit, Statement
+from backend.autocommit import Autocommit
 from backend.db import Sessions, table_of
+from backend.identity.joining import Joint
 from backend.identity.roles import Principal
 from backend.workloads.packages import submission_sql as sql
 from backend.workloads.packages.heuristics.names import likenesses
@@ -54,6 +55,7 @@ def submit(
     by: Principal,
     max_age: timedelta,
     priority: int = DEFAULT_PRIORITY,
+    joint: Joint | None = None,
 ) -> Submitted:
     """Store a request with every entry of its lock, and queue what is not vetted yet; commits.
 
@@ -61,10 +63,12 @@ def submit(
         by: the requestor.
         max_age: older evidence of a known artifact is not trusted any more.
         priority: 1 to 10, 10 most urgent; an artifact has the highest of its requests.
+        joint: where nobody has asked yet whether the requestor may do so.
     """
     given = _parameters(lock, by, priority)
-    if new := statements.rows(_statement(given), given):
-        stored = _Stored(new[0].id, fresh=len(lock.packages), again=0)
+    request_id = _new_request(statements, given, joint)
+    if request_id is not None:
+        stored = _Stored(request_id, fresh=len(lock.packages), again=0)
     else:
         with sessions.begin() as session:
             stored = _store_shared(session, lock, given, max_age)
@@ -99,12 +103,21 @@ def _parameters(lock: ParsedLock, by: Principal, priority: int) -> dict[str, Any
 
 
 def _json(value: Any) -> str:
-    return to_json(value).decode()
+    return to_json(value).decode() if value else NOTHING
 
 
-def _statement(given: Mapping[str, Any]) -> Statement:
+def _new_request(
+    statements: Autocommit, given: Mapping[str, Any], joint: Joint | None
+) -> int | None:
+    """The number of a request all of whose packages are new; None where one of them is not."""
     noted = any(given[name] != NOTHING for name in ("exclusions", "differences", "alike"))
-    return sql.NEW if noted or given["packages"] > sql.FEW else sql.NEW_FEW
+    few = not noted and given["packages"] <= sql.FEW
+    if joint:
+        if few and (done := joint.do(given)):
+            return cast("int | None", done[0])
+        joint.settle()
+    new = statements.rows(sql.NEW_FEW if few else sql.NEW, given)
+    return new[0].id if new else None
 
 
 def _alike(wanted: Sequence[WantedPackage]) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ it sees what the first had to wait for.
 from typing import Final
 
 from backend.autocommit import Statement
+from backend.identity.callers import Deed
 from backend.workloads.packages.lifecycle import VETTING_QUEUE
 
 # What a lock asks for, line by line: a package with one of its hashes, perhaps of several.
@@ -59,8 +60,8 @@ excluded AS (
 """
 
 
-def _new(*, by: str, keys: str = "", unless: str = "", noted: str = "") -> Statement:
-    """Everything, or no row at all; at worst some names are left.
+def _new(*, by: str, keys: str = "", unless: str = "", noted: str = "", where: str = "") -> str:
+    """Everything, or no row at all; at worst some names are left. Parts of a WITH.
 
     Whoever names packages that nobody has named before has all below them to itself: no one else
     sees these artifacts, or waits for one.
@@ -70,9 +71,10 @@ def _new(*, by: str, keys: str = "", unless: str = "", noted: str = "") -> State
         keys: the same, where they are none that were given.
         unless: when no package is to be named.
         noted: more parts of the WITH, each ended by a comma.
+        where: when a request is to be stored at all.
     """
-    return Statement(f"""
-WITH given AS MATERIALIZED (
+    return f"""
+given AS MATERIALIZED (
   SELECT {f"{keys}, " if keys else ""}given.* FROM {_GIVEN}
 ), named AS (
   {_NAMED}
@@ -83,7 +85,7 @@ WITH given AS MATERIALIZED (
   RETURNING id, {keys or by}
 ), request AS (
   {_REQUEST}
-  WHERE (SELECT count(*) FROM named) = CAST(%(packages)s AS bigint)
+  WHERE (SELECT count(*) FROM named) = CAST(%(packages)s AS bigint) {where}
   RETURNING id
 ), line AS MATERIALIZED (
   SELECT request.id AS request_id, named.id AS package_id, integrity, entries, dev, optional,
@@ -104,33 +106,49 @@ WITH given AS MATERIALIZED (
     license_claim
   FROM line JOIN artifact USING (package_id)
 ), {noted} {_AUDITED}
-SELECT id FROM request
-""")  # noqa: S608 - constants of this module
+"""  # noqa: S608 - constants of this module
 
 
-NEW: Final = _new(
-    by="key",  # one column: by three, one row would be expected
-    keys="ROW(ecosystem, name, version) AS key",
-    # One at a time: the plan may be older than most packages, and never reads them all.
-    unless="""
+def _alone(parts: str) -> Statement:
+    return Statement(f"WITH {parts} SELECT id FROM request")  # noqa: S608 - constants of this module
+
+
+NEW: Final = _alone(
+    _new(
+        by="key",  # one column: by three, one row would be expected
+        keys="ROW(ecosystem, name, version) AS key",
+        # One at a time: the plan may be older than most packages, and never reads them all.
+        unless="""
   WHERE NOT EXISTS (
     SELECT FROM given, LATERAL (
       SELECT FROM packages p
       WHERE (p.ecosystem, p.name, p.version) = (given.ecosystem, given.name, given.version)
       LIMIT 1) known)
 """,
-    noted=f"{_NOTED},",
+        noted=f"{_NOTED},",
+    )
 )
 """A lock of which every package is new and stands in one line: all of it, or no row."""
 
 FEW: Final = 16
 """Packages that are named sooner than it takes to ask whether one of them is known."""
 
-NEW_FEW: Final = _new(by="ecosystem, name, version")
+_LINES: Final = "ecosystem, name, version"
+
+NEW_FEW: Final = _alone(_new(by=_LINES))
 """The same for at most ``FEW`` packages of a lock that gives nothing to note, for a sixth less.
 
 Where one of them is known the others are named, and that is all.
 """
+
+_TAKEN: Final = "EXISTS (SELECT FROM taken)"
+
+FEW_AT_ONCE: Final = Deed(
+    steps=_new(by=_LINES, unless=f"WHERE {_TAKEN}", where=f"AND {_TAKEN}"),
+    columns="request.id",
+    join="LEFT JOIN request ON true",
+)
+"""``NEW_FEW``, for one who may upload it; with it goes the question whether they may."""
 
 OPEN: Final = f"""
 WITH request AS (

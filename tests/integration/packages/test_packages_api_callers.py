@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from backend.autocommit import Autocommit
 from tests.callers import Caller
 from tests.integration.packages.house import House, lock_of, multipart
 
@@ -87,3 +88,75 @@ def test_times_are_utc_whatever_the_zone_of_the_database(
         recent["recent_activity"][0]["updated_at"],
     ]  # fmt: skip
     assert [time[-1] for time in times] == ["Z"] * 3
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each message of single statements."""
+    sent: list[int] = []
+    together = Autocommit.together
+
+    def counted(self: Autocommit, statements: Any, params: Any) -> list[Any]:
+        sent.append(len(statements))
+        return together(self, statements, params)
+
+    monkeypatch.setattr(Autocommit, "together", counted)
+    return sent
+
+
+@pytest.mark.parametrize("key", [False, True])
+def test_who_was_just_admitted_uploads_in_one_message(
+    house: House, messages: list[int], key: bool
+) -> None:
+    caller = with_key(house.people.user) if key else house.people.user
+    upload(caller)  # their bucket is new
+    house.database.run("TRUNCATE packages CASCADE")
+    messages.clear()
+
+    answer = upload(caller)
+
+    assert (answer.status_code, len(messages)) == (202, 1)
+    assert answer.get_json()["message"].startswith("1 packages queued: 1 new")
+    assert house.database.one("SELECT actor_id FROM audit_log ORDER BY id DESC LIMIT 1") == (
+        house.people.user.id
+    )
+
+
+def test_a_caller_who_was_stopped_learns_nothing_of_what_is_wrong_with_a_body(
+    house: House,
+) -> None:
+    caller = house.people.user
+    assert upload(caller).status_code == 202
+    house.database.run("UPDATE logins SET revoked_at = now()")
+
+    answers = [caller("POST", UPLOAD, **multipart(b"no lock")) for _ in range(2)]
+
+    assert [answer.get_json()["code"] for answer in answers] == ["token-revoked"] * 2
+
+
+@pytest.mark.parametrize("wrong", ["body", "deed"])
+def test_a_use_is_counted_also_where_nothing_comes_of_it(house: House, wrong: str) -> None:
+    house.changes["UPLOAD_RATE_PER_MINUTE"] = 2
+    caller = house.people.user
+    assert upload(caller).status_code == 202
+    before = house.database.one("SELECT count(*) FROM requests")
+    lock, status = (b"no lock", 400) if wrong == "body" else (LOCK, 500)
+
+    house.database.run("ALTER TABLE requests ADD CONSTRAINT no_more CHECK (false) NOT VALID")
+    try:
+        answers = [caller("POST", UPLOAD, **multipart(lock)) for _ in range(2)]
+    finally:
+        house.database.run("ALTER TABLE requests DROP CONSTRAINT no_more")
+
+    assert [answer.status_code for answer in answers] == [status, 429]
+    assert house.database.one("SELECT count(*) FROM requests") == before
+
+
+def test_an_empty_lock_of_somebody_over_their_rate_is_not_stored(house: House) -> None:
+    house.changes["UPLOAD_RATE_PER_MINUTE"] = 1
+    caller, empty = house.people.user, multipart(lock_of({}))
+
+    statuses = [caller("POST", UPLOAD, **empty).status_code for _ in range(3)]
+
+    assert statuses == [202, 429, 429]
+    assert house.database.one("SELECT count(*) FROM requests") == 1

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 
 from backend.db import Sessions
-from backend.identity import guard, passwords, tokens
+from backend.identity import door, passwords, tokens
 from backend.identity.model import AuditEntry, Login, RefreshToken, User
 from backend.web.app import create_app
 from tests.callers import PASSWORD, SIGNING_KEY, AddUser, Caller, SignIn, make_settings
@@ -286,7 +286,7 @@ def test_a_token_that_was_accepted_is_refused_once_it_has_expired(
     assert user("GET", USERINFO).status_code == 200
     clock = SimpleNamespace(time=lambda: claims["exp"] + tokens.CLOCK_LEEWAY.total_seconds())  # type: ignore[operator]  # seconds
 
-    monkeypatch.setattr(guard, "time", clock)
+    monkeypatch.setattr(door, "time", clock)
 
     refused = user("GET", USERINFO)
     assert (refused.status_code, refused.get_json()["code"]) == (401, "token-invalid")

@@ -282,3 +282,11 @@ def test_the_log_names_who_was_refused(user: Caller) -> None:
 
     assert answer.status_code == 403
     assert [line["user_id"] for line in logged] == [user.id]
+
+
+def test_a_blueprint_with_hooks_of_its_own_stops_the_start(sessions: Sessions) -> None:
+    bp = Blueprint("hooked", __name__)
+    bp.before_request(lambda: None)
+
+    with pytest.raises(RuntimeError, match="hooked"):
+        create_app(make_settings(), sessions, blueprints=[bp])
