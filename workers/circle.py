@@ -9,10 +9,10 @@ from backend.queue import leases
 from backend.queue.lanes import FAIR_LANES
 from backend.queue.leases import Lane, Seen
 from backend.queue.lifecycle import Queue
-from workers.front import SHARE
 from workers.partitions import Partitions
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
+SHARE: Final = 20  # where others are known, to ask takes one twentieth of the time, at most
 
 
 @dataclass(slots=True, eq=False)

@@ -19,6 +19,7 @@ from tests.registry_server import npm_tarball
 
 PACKAGES = 60
 TTL = 2  # seconds
+CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE :name"
 
 StartWorker = Callable[[], subprocess.Popen[bytes]]
 
@@ -179,6 +180,10 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     )  # fmt: skip
     first.kill()
     first.wait()
+    wait_until(
+        lambda: not house.database.one(CONNECTED, name=f"%-{first.pid}-%"),
+        seconds=10, what="the server ended what the dead worker had sent",
+    )  # fmt: skip
     held = count(house, "lease_token IS NOT NULL")
     killed_at = time.monotonic()
 
