@@ -56,6 +56,8 @@ class Notifier:
         self._connection: Any = None
 
     def ready(self, *queues: str) -> None:
+        if self._waiting.issuperset(queues):  # what waits is sent later than now
+            return
         with self._changed:
             self._waiting.update(queues)
             if self._thread is None and not self._closed.is_set():
