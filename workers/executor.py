@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -69,11 +69,14 @@ class Executor:
         self._announcer = Announcer()
         self._reports = Reports(self._writes, held, beat=beat)
         self.metrics = metrics
-        bulky = any(not isinstance(step, Step) or step.bulk for step in pipeline.steps)
-        self._scratch: Callable[[], AbstractContextManager[ExitStack]] = ExitStack
-        if not bulky:  # to make a stack costs a tenth of what a row does here
-            none = ExitStack()
-            self._scratch = lambda: nullcontext(none)
+        # What no step needs is not made for each row: that costs a tenth of what a row does here.
+        self._work = self._with_scratch
+        if not _any(pipeline, lambda step: step.bulk is not None):
+            self._work = partial(self._through_stages, scratch=ExitStack())
+        self._riders = self._committer.riders
+        if not _any(pipeline, lambda step: step.rides):
+            no_riders = self._committer.riders()
+            self._riders = lambda: no_riders
 
     def run(self, lease: Lease) -> "Ended | None":
         """Work on ``lease`` until its attempt ends.
@@ -82,10 +85,10 @@ class Executor:
             How to settle it, or None where it was settled already (with its domain rows) or
             the lease is gone.
         """
-        began, steps = time.monotonic(), list[tuple[str, float]]()
+        began = time.monotonic()
+        steps: list[tuple[str, float]] = []
         try:
-            with self._scratch() as scratch:
-                settlement, stored = self._through_stages(lease, steps, scratch)
+            settlement, stored = self._work(lease, steps)
         except (LeaseLost, Stopped) as why:
             self._abandon(lease, why, steps)
             return None
@@ -110,6 +113,12 @@ class Executor:
             self.metrics.lost(queue)
         self._held.drop(lease)
 
+    def _with_scratch(
+        self, lease: Lease, steps: list[tuple[str, float]]
+    ) -> tuple[Settlement, bool]:
+        with ExitStack() as scratch:
+            return self._through_stages(lease, steps, scratch)
+
     def _through_stages(
         self, lease: Lease, steps: list[tuple[str, float]], scratch: ExitStack
     ) -> tuple[Settlement, bool]:
@@ -118,7 +127,7 @@ class Executor:
         What has to outlive its step is in ``scratch``.
         """
         snapshot: Any = None
-        riders = self._committer.riders()
+        riders = self._riders()
         while (stage := lease.next_stage) is not None:
             began = time.monotonic()
             try:
@@ -175,12 +184,26 @@ class Executor:
         riders: Riders,
         folder: Path | None,
     ) -> tuple[Lease, Outcome]:
-        """Run one step; what waits to be stored with it waits no longer than it is quick."""
+        """Run one step."""
         rests = lease.status != stage.status  # between two stages
-        if not riders:
-            if rests and step.isolation is Isolation.THREAD:
-                self._begin(step, stage, lease)
-            return self._run(step, stage, lease, snapshot, folder)
+        if riders:
+            return self._perform_with(riders, step, stage, lease, snapshot, folder, rests=rests)
+        if rests and step.isolation is Isolation.THREAD:
+            self._begin(step, stage, lease)
+        return self._run(step, stage, lease, snapshot, folder)
+
+    def _perform_with(
+        self,
+        riders: Riders,
+        step: Step,
+        stage: Stage,
+        lease: Lease,
+        snapshot: Any,
+        folder: Path | None,
+        *,
+        rests: bool,
+    ) -> tuple[Lease, Outcome]:
+        """What waits to be stored with a step waits no longer than that is quick."""
 
         def store() -> bool:
             return riders.store() and (not rests or self._announce(stage, lease))
@@ -192,28 +215,33 @@ class Executor:
     def _run(
         self, step: Step, stage: Stage, lease: Lease, snapshot: Any, folder: Path | None
     ) -> tuple[Lease, Outcome]:
-        outcome: Outcome
         entered = _entered(stage, lease)
         self._reports.about(entered)
         if step.isolation is Isolation.PROCESS:
-            # Waiting for a child is no stall: its time without progress counts from its start. One
-            # that is quick needs no word: the commit says as much.
-            with self._announcer.during(lambda: self._announce(stage, lease)) as started:
-                outcome = self._children.run(
-                    step,
-                    snapshot,
-                    started=started,
-                    watch=lambda stop: self._held.watch(lease, stop),
-                    fresh=lease.suspect,
-                    folder=folder,
-                    report=self._reports.report,
-                )
-            return entered, outcome
+            return entered, self._run_child(step, stage, lease, snapshot, folder)
         began = time.monotonic()
         outcome = step.run(snapshot, self._pipeline.tools)
         if time.monotonic() - began > step.timeout.total_seconds():
             raise TimedOut(f"{step.stage} took longer than {step.timeout.total_seconds():.0f} s")
         return entered, outcome
+
+    def _run_child(
+        self, step: Step, stage: Stage, lease: Lease, snapshot: Any, folder: Path | None
+    ) -> Outcome:
+        """Waiting for a child is no stall: its time without progress counts from its start.
+
+        One that is quick needs no word: the commit says as much.
+        """
+        with self._announcer.during(lambda: self._announce(stage, lease)) as started:
+            return self._children.run(
+                step,
+                snapshot,
+                started=started,
+                watch=lambda stop: self._held.watch(lease, stop),
+                fresh=lease.suspect,
+                folder=folder,
+                report=self._reports.report,
+            )
 
     def _announce(self, stage: Stage, lease: Lease) -> bool:
         """From another thread: the fence knows whether the step is still to be finished.
@@ -286,6 +314,11 @@ class Ended:
     settlement: Settlement
     ran: float | None = None
     steps: Sequence[tuple[str, float]] = ()
+
+
+def _any(pipeline: Pipeline, has: Callable[[Step], bool]) -> bool:
+    """Whether a step is known to, or chosen for each row and may."""
+    return any(not isinstance(step, Step) or has(step) for step in pipeline.steps)
 
 
 def _with_folder(step: Step, scratch: ExitStack) -> tuple[Step, Path | None]:

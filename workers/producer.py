@@ -223,9 +223,12 @@ class Producer(threading.Thread):
     def _account(self, ended: list[Ended], result: Result) -> None:
         self._metrics.settled(self.queue.name, result.stored)
         self._metrics.lost(self.queue.name, result.lost)
-        self._locked = [one for one in ended if one.settlement.lease.id in result.locked]
         settlements = [one.settlement for one in ended]
-        self._held.drop(*(s.lease for s in settlements if s.lease.id not in result.locked))
+        self._locked, gone = [], [settlement.lease for settlement in settlements]
+        if result.locked:
+            self._locked = [one for one in ended if one.settlement.lease.id in result.locked]
+            gone = [lease for lease in gone if lease.id not in result.locked]
+        self._held.drop(*gone)
         if any(s.status == self.queue.ready and s.delay is None for s in settlements):
             self._became_ready(self.queue.name)
 
