@@ -25,6 +25,12 @@ JOIN LATERAL (
     AS shown
   FROM package_status WHERE artifact_id = w.artifact_id LIMIT 1) s ON true
 """
+PACKAGE: Final = """
+JOIN LATERAL (SELECT * FROM packages WHERE id = w.package_id LIMIT 1) p ON true
+"""
+ARTIFACT: Final = """
+JOIN LATERAL (SELECT * FROM artifacts WHERE id = w.artifact_id LIMIT 1) a ON true
+"""
 
 _FAILURES: Final = ", ".join(f"'{failure}'" for failure in (*PROCESSING_FAILURES, "cancelled"))
 
@@ -54,7 +60,7 @@ PROGRESS: Final = answering(f"""
 {REQUEST}, coalesce((
     SELECT json_agg(json_build_object('id', s.id, 'name', p.name, 'version', p.version,
       'status', s.shown, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
-    FROM request_packages w {STATUS} JOIN packages p ON p.id = w.package_id
+    FROM request_packages w {STATUS} {PACKAGE}
     WHERE w.request_id = r.id), '[]')::text AS packages
 {FROM} WHERE {ONE}
 """)  # noqa: S608 - statements of this module
@@ -83,9 +89,7 @@ SELECT s.id, p.name, p.version, p.purl, s.shown AS status, s.failure, s.error, s
   scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
   coalesce(({OF_ARTIFACT}), '[]') AS flags, coalesce(s.rulings, '[]') AS rulings,
   {shown(UTC)} AS waivers
-FROM request_packages w {STATUS}
-JOIN packages p ON p.id = w.package_id
-JOIN artifacts a ON a.id = w.artifact_id
+FROM request_packages w {STATUS} {PACKAGE} {ARTIFACT}
 LEFT JOIN LATERAL (
   SELECT c.id, c.coverage, c.notes FROM security_scans c WHERE c.artifact_id = w.artifact_id
   ORDER BY c.id DESC LIMIT 1) scan ON true  -- the newest counts
