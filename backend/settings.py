@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     refresh_token_ttl: Seconds = Field(seconds(7 * 86400), alias="REFRESH_TOKEN_TTL")
     api_host: str = Field("127.0.0.1", alias="API_HOST")
     api_port: int = Field(8000, alias="API_PORT", ge=0, le=65535)
-    api_processes: int = Field(1, alias="API_PROCESSES", ge=1, le=64)
+    api_processes: int = Field(2, alias="API_PROCESSES", ge=1, le=64)
     api_threads: int = Field(8, alias="API_THREADS", ge=1, le=256)
     trusted_proxies: int = Field(0, alias="TRUSTED_PROXIES", ge=0, le=10)
     metrics_token: SecretStr | None = Field(None, alias="METRICS_TOKEN", min_length=16)

@@ -8,8 +8,8 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Final
 
 import structlog
 from flask import Flask
@@ -24,6 +24,7 @@ from backend.web.assembly import assemble
 from backend.web.metrics import counted_together
 
 BACKLOG = 1024  # connections that wait to be accepted
+FINISH: Final = 10  # seconds for a worker to finish what it began
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,8 @@ def server_of(factory: str, settings: Settings, port: int) -> AbstractServer[Any
         workers=settings.api_processes,
         blocking_threads=settings.api_threads,
         backlog=BACKLOG,
-        workers_kill_timeout=10,  # seconds
+        respawn_failed_workers=True,  # one that keeps failing ends the server
+        workers_kill_timeout=FINISH,
         log_enabled=False,
     )
 
@@ -136,7 +138,10 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(FINISH):  # while it starts, it does not hear
+            os.kill(os.getpid(), signal.SIGTERM)
+            Event().wait(1)
+        os._exit(1)
 
     Thread(target=watch, name="end-with-parent", daemon=True).start()
 

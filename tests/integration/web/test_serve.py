@@ -160,3 +160,24 @@ def test_a_port_that_is_taken_has_an_exit_code_of_its_own(engine: Engine) -> Non
     assert process.returncode == PortTaken.exit_code
     assert errors.startswith("lockkeeper: API_HOST, API_PORT: 127.0.0.1:")
     assert len(errors.splitlines()) == 1
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_server_answers_on(
+    engine: Engine, tmp_path: Path
+) -> None:
+    port = free_port("127.0.0.1", 0)
+    environment = {"METRICS_TOKEN": TOKEN, "TMPDIR": str(tmp_path), "LOG_LEVEL": "WARNING"}
+    with serving(port, engine, API_PROCESSES="2", **environment) as process:
+
+        def get_from(processes: int) -> None:
+            while processes_that_counted(tmp_path) < processes:
+                assert get(process, f"http://127.0.0.1:{port}/health") == {"status": "ok"}
+
+        get_from(processes=2)
+        (counts, _) = tmp_path.glob("lockkeeper-metrics-*/counter_*.db")
+
+        os.kill(int(counts.stem.removeprefix("counter_")), signal.SIGKILL)
+
+        get_from(processes=3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
