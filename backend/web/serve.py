@@ -135,6 +135,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    log.info("api.process_started", pid=os.getpid())  # one more at times: another was killed
 
     def watch() -> None:
         parent.join()
