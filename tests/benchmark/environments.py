@@ -24,11 +24,6 @@ def cache() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "lockkeeper" / "bench"
 
 
-def python() -> str:
-    """``LOCKKEEPER_BENCH_PYTHON``, or the one that runs this; oban wants 3.12 or newer."""
-    return os.environ.get("LOCKKEEPER_BENCH_PYTHON", sys.executable)
-
-
 def known() -> list[str]:
     """The peers that can be installed."""
     locks = [*PEERS.glob("*/requirements.txt"), *PEERS.glob("*/package-lock.json")]
@@ -47,7 +42,7 @@ def command(peer: str, *, install: bool) -> list[str]:
     """
     folder = PEERS / peer
     if (folder / "bench.py").exists() and (folder / "requirements.txt").exists():
-        home = _home(peer, folder / "requirements.txt", f"{python()} {sys.version_info[:2]}")
+        home = _home(peer, folder / "requirements.txt", sys.version)
         if not (home / INSTALLED).exists():
             _install(home, install, _python_environment(home, folder))
         return [str(home / "bin" / "python"), "-B", str(folder / "bench.py")]
@@ -74,7 +69,7 @@ def _python_environment(home: Path, folder: Path) -> list[list[str]]:
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input",
            "--disable-pip-version-check", "--require-hashes"]  # fmt: skip
     return [
-        [python(), "-m", "venv", "--clear", str(home)],
+        [sys.executable, "-m", "venv", "--clear", str(home)],
         [*pip, "--requirement", str(folder / "requirements.txt")],
     ]
 
