@@ -12,6 +12,8 @@ from typing import Final
 PEERS: Final = Path(__file__).parent / "peers"
 INSTALLED: Final = ".installed"  # in an environment, written last
 PATIENCE: Final = 600  # seconds for an installation
+OLDEST: Final = {"oban": (3, 12)}
+"""The oldest Python on which a peer runs, where that is not the product's own."""
 
 
 class Unavailable(Exception):
@@ -22,6 +24,22 @@ def cache() -> Path:
     """``LOCKKEEPER_BENCH_CACHE``, or a folder of the user's cache."""
     named = os.environ.get("LOCKKEEPER_BENCH_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "lockkeeper" / "bench"
+
+
+def python(peer: str) -> str:
+    """The one that runs this and ours; ``LOCKKEEPER_BENCH_PYTHON`` where it is too old for a peer.
+
+    Raises:
+        Unavailable: it is, and no other is named.
+    """
+    oldest = OLDEST.get(peer, (3, 11))
+    if sys.version_info >= oldest:
+        return sys.executable
+    try:
+        return os.environ["LOCKKEEPER_BENCH_PYTHON"]
+    except KeyError:
+        wanted = ".".join(map(str, oldest))
+        raise Unavailable(f"wants Python {wanted}: name one by LOCKKEEPER_BENCH_PYTHON") from None
 
 
 def known() -> list[str]:
@@ -42,9 +60,10 @@ def command(peer: str, *, install: bool) -> list[str]:
     """
     folder = PEERS / peer
     if (folder / "bench.py").exists() and (folder / "requirements.txt").exists():
-        home = _home(peer, folder / "requirements.txt", sys.version)
+        interpreter = python(peer)
+        home = _home(peer, folder / "requirements.txt", f"{interpreter} {sys.version_info[:2]}")
         if not (home / INSTALLED).exists():
-            _install(home, install, _python_environment(home, folder))
+            _install(home, install, _python_environment(interpreter, home, folder))
         return [str(home / "bin" / "python"), "-B", str(folder / "bench.py")]
     if (folder / "bench.mjs").exists() and (folder / "package-lock.json").exists():
         if not (node := shutil.which("node")) or not (npm := shutil.which("npm")):
@@ -65,11 +84,11 @@ def _home(peer: str, lock: Path, more: str = "") -> Path:
     return cache() / f"{peer}-{digest}"
 
 
-def _python_environment(home: Path, folder: Path) -> list[list[str]]:
+def _python_environment(interpreter: str, home: Path, folder: Path) -> list[list[str]]:
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input",
            "--disable-pip-version-check", "--require-hashes"]  # fmt: skip
     return [
-        [sys.executable, "-m", "venv", "--clear", str(home)],
+        [interpreter, "-m", "venv", "--clear", str(home)],
         [*pip, "--requirement", str(folder / "requirements.txt")],
     ]
 
