@@ -323,8 +323,10 @@ EXECUTE: Final[Mapping[str, Sequence[str]]] = {
     "emit_event": _TELLERS,
     "events_due": _TELLERS,
     "events_wanted": _TELLERS,
+    "flags_shown": (API,),
     "four_eyes_required": _DECIDERS,
     "may_approve": _DECIDERS,
     "name_keys": (API, VETTER, MAINTENANCE),
+    "waivers_shown": (API,),
 }
 """Functions by name. What only triggers call needs no right, and is granted to nobody."""

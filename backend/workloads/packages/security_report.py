@@ -12,8 +12,7 @@ from backend.queue import control
 from backend.workloads.packages import recall
 from backend.workloads.packages.approval import lock
 from backend.workloads.packages.lifecycle import IN_VETTING, INSPECT, VETTING_QUEUE
-from backend.workloads.packages.service_sql import UTC
-from backend.workloads.packages.waivers.in_force import shown
+from backend.workloads.packages.waivers.in_force import RESTED_ON
 from backend.workloads.packages.workload import owned
 
 # Users see what they have requested, approvers and admins all.
@@ -26,7 +25,7 @@ SELECT s.id, p.name, p.version, p.purl, s.status, s.scan_result, s.security_scor
       'severity', f.severity, 'title', f.title, 'fixed', f.fixed, 'source', f.source,
       'component', f.component) ORDER BY f.id)
     FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings,
-  {shown(UTC)} AS waivers
+  {RESTED_ON} AS waivers
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id

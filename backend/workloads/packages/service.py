@@ -1,5 +1,6 @@
 """What people ask about requests and packages: reads only, each a few statements."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -23,6 +24,8 @@ from backend.workloads.packages.model import (
 )
 from backend.workloads.packages.service_sql import FAILED
 
+KEPT: Final = frozenset({"Approved", "Publishing", "Published"})
+REFUSED: Final = frozenset({"Rejected", "Recalled"})
 RECENT = 10
 LAST = 2**63 - 1  # no id is greater
 
@@ -45,20 +48,19 @@ def request_status(counts: Mapping[str, int], *, withdrawn: bool, empty: bool = 
     Args:
         counts: packages by status; :data:`FAILED` for those that failed in processing.
     """
-    kept = sum(counts.get(status, 0) for status in ("Approved", "Publishing", "Published"))
-    if empty and not withdrawn:
-        return "approved"
-    table = {
-        "withdrawn": withdrawn,
-        "processing": any(counts.get(status) for status in IN_VETTING),
-        "failed": counts.get(FAILED),
-        "pending_approval": counts.get("Pending Approval"),
-        "rejected": not kept,
-        "partially_rejected": counts.get("Rejected") or counts.get("Recalled"),
-        "approved": kept != counts.get("Published"),
-        "published": True,
-    }
-    return next(status for status, applies in table.items() if applies)
+    there = {status for status, times in counts.items() if times}
+    kept = there & KEPT
+    table = (
+        ("withdrawn", withdrawn),
+        ("approved", empty),
+        ("processing", there.intersection(IN_VETTING)),
+        ("failed", FAILED in there),
+        ("pending_approval", "Pending Approval" in there),
+        ("rejected", not kept),
+        ("partially_rejected", there & REFUSED),
+        ("approved", kept != {"Published"}),
+    )
+    return next((status for status, applies in table if applies), "published")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class RequestSummary:
     @property
     def completed(self) -> int:
         """Packages that vetting no longer works on."""
-        return self.total - sum(self.counts.get(status, 0) for status in IN_VETTING)
+        return sum([n for status, n in self.counts.items() if status not in IN_VETTING])
 
     @property
     def percentage(self) -> float:
@@ -142,7 +144,9 @@ def shown(request_id: int, found: Sequence[Any]) -> RequestShown:
     """
     if found[0] is None:
         raise no_request(request_id)
-    return RequestShown(RequestSummary(*found[:SUMMARY]), *found[SUMMARY:])
+    *about, words = found[:SUMMARY]  # what each package counts as; None where there is none
+    counts = dict(Counter(words or ()))
+    return RequestShown(RequestSummary(*[*about, counts]), *found[SUMMARY:])
 
 
 def _owner(principal: Principal) -> int | None:

@@ -10,8 +10,8 @@ from backend.autocommit import Statement
 from backend.identity.callers import answering
 from backend.identity.roles import Role
 from backend.queue.lifecycle import PROCESSING_FAILURES
-from backend.workloads.packages.advisories.flagging import OF_ARTIFACT
-from backend.workloads.packages.waivers.in_force import shown
+from backend.workloads.packages.advisories.flagging import FLAGS
+from backend.workloads.packages.waivers.in_force import RESTED_ON
 
 FAILED: Final = "Failed"
 """Not a status: how counts tell a processing failure from a refusal."""
@@ -34,13 +34,16 @@ JOIN LATERAL (SELECT * FROM artifacts WHERE id = w.artifact_id LIMIT 1) a ON tru
 
 _FAILURES: Final = ", ".join(f"'{failure}'" for failure in (*PROCESSING_FAILURES, "cancelled"))
 
-REQUEST: Final = f"""
+_COUNTED: Final = f"CASE WHEN s.failure IN ({_FAILURES}) THEN '{FAILED}' ELSE s.shown END"
+
+_REQUEST: Final = """
 SELECT r.id, r.application_name, r.version, r.lock_format, r.entries, r.created_at,
-  r.withdrawn_at IS NOT NULL AS withdrawn, u.username AS requestor,
-  coalesce((
+  r.withdrawn_at IS NOT NULL AS withdrawn, u.username AS requestor"""
+
+REQUEST: Final = f"""
+{_REQUEST}, coalesce((
     SELECT json_object_agg(word, packages) FROM (
-      SELECT CASE WHEN s.failure IN ({_FAILURES}) THEN '{FAILED}' ELSE s.shown END AS word,
-        count(*) AS packages
+      SELECT {_COUNTED} AS word, count(*) AS packages
       FROM request_packages w {STATUS}
       WHERE w.request_id = r.id GROUP BY word) counted), '{{}}') AS counts
 """  # noqa: S608 - words of this release
@@ -56,13 +59,19 @@ ALL: Final = Statement(f"{REQUEST} {FROM} WHERE {_PAGE}")
 
 OWN: Final = Statement(f"{REQUEST} {FROM} WHERE r.requestor_id = %(owner)s AND {_PAGE}")
 
+# A list of packages, and beside it what each of them counts as: no second look at all of them.
+_ORDER: Final = "ORDER BY p.name, p.version, w.id"
+_COUNTS: Final = f"array_agg({_COUNTED}) AS counts"
+
 PROGRESS: Final = answering(f"""
-{REQUEST}, coalesce((
-    SELECT json_agg(json_build_object('id', s.id, 'name', p.name, 'version', p.version,
-      'status', s.shown, 'failure', s.failure, 'error', s.error) ORDER BY p.name, p.version, w.id)
-    FROM request_packages w {STATUS} {PACKAGE}
-    WHERE w.request_id = r.id), '[]')::text AS packages
-{FROM} WHERE {ONE}
+{_REQUEST}, held.counts, held.packages
+{FROM}, LATERAL (
+  SELECT {_COUNTS}, coalesce(json_agg(json_build_object('id', s.id, 'name', p.name,
+      'version', p.version, 'status', s.shown, 'failure', s.failure, 'error', s.error)
+      {_ORDER}), '[]')::text AS packages
+  FROM request_packages w {STATUS} {PACKAGE}
+  WHERE w.request_id = r.id) held
+WHERE {ONE}
 """)  # noqa: S608 - statements of this module
 
 # As the schemas write it.
@@ -87,23 +96,25 @@ SELECT s.id, p.name, p.version, p.purl, s.shown AS status, s.failure, s.error, s
       'component', f.component) ORDER BY f.id)
     FROM findings f WHERE f.scan_id = scan.id), '[]') AS findings,
   scan.coverage, coalesce(scan.notes, '{{}}') AS notes,
-  coalesce(({OF_ARTIFACT}), '[]') AS flags, coalesce(s.rulings, '[]') AS rulings,
-  {shown(UTC)} AS waivers
-FROM request_packages w {STATUS} {PACKAGE} {ARTIFACT}
-LEFT JOIN LATERAL (
-  SELECT c.id, c.coverage, c.notes FROM security_scans c WHERE c.artifact_id = w.artifact_id
-  ORDER BY c.id DESC LIMIT 1) scan ON true  -- the newest counts
-WHERE w.request_id = r.id ORDER BY p.name, p.version, w.id
+  coalesce({FLAGS}, '[]') AS flags, coalesce(s.rulings, '[]') AS rulings,
+  {RESTED_ON} AS waivers
 """  # noqa: S608 - statements of this module
 
 DETAIL: Final = answering(f"""
-{REQUEST},
-  (SELECT coalesce(json_agg(package), '[]')::text FROM ({_PACKAGE}) package) AS packages,
+{_REQUEST}, held.counts, held.packages,
   (SELECT coalesce(json_agg(json_build_object(
       'entry', e.entry, 'reason', e.reason, 'detail', e.detail) ORDER BY e.id), '[]')::text
     FROM request_exclusions e WHERE e.request_id = r.id) AS excluded,
   (SELECT coalesce(json_agg(json_build_object(
       'kind', n.kind, 'entry', n.entry, 'detail', n.detail) ORDER BY n.id), '[]')::text
     FROM request_notices n WHERE n.request_id = r.id) AS notices
-{FROM} WHERE {ONE}
+{FROM}, LATERAL (
+  SELECT {_COUNTS}, coalesce(json_agg(package {_ORDER}), '[]')::text AS packages
+  FROM request_packages w {STATUS} {PACKAGE} {ARTIFACT}
+  LEFT JOIN LATERAL (
+    SELECT c.id, c.coverage, c.notes FROM security_scans c WHERE c.artifact_id = w.artifact_id
+    ORDER BY c.id DESC LIMIT 1) scan ON true,  -- the newest counts
+  LATERAL ({_PACKAGE}) package
+  WHERE w.request_id = r.id) held
+WHERE {ONE}
 """)  # noqa: S608 - statements of this module

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from backend.autocommit import Autocommit, Statement
-from backend.workloads.packages.service_sql import UTC
-from backend.workloads.packages.waivers.in_force import shown
+from backend.workloads.packages.waivers.in_force import RESTED_ON
 
 REQUESTS: Final = 5  # of those that ask for one package, so many are shown
 
@@ -32,7 +31,7 @@ SELECT s.id, p.name, p.version, p.purl, s.status, s.verdict_digest, s.vetted_at,
       JOIN users u ON u.id = r.requestor_id
       WHERE w.artifact_id = s.artifact_id ORDER BY r.id DESC LIMIT {REQUESTS}) asked), '[]'
   ) AS requests,
-  {shown(UTC)} AS waivers
+  {RESTED_ON} AS waivers
 FROM package_status s
 JOIN artifacts a ON a.id = s.artifact_id
 JOIN packages p ON p.id = a.package_id

@@ -36,11 +36,13 @@ STANDING: Final = f"g.lifted_at IS NULL AND NOT {in_verdict('g', 'a')}"
 A package that was judged anew since the last look at all may tell of it by now.
 """
 
-OF_ARTIFACT: Final = f"""
-SELECT json_agg(json_build_object('advisory', g.advisory_id, 'aliases', a.aliases, 'kind', g.kind,
-  'severity', g.severity, 'title', a.title, 'fixed', g.fixed, 'component', g.component,
-  'source', a.source, 'since', g.since) ORDER BY g.id)
-FROM advisory_flags g JOIN advisories a ON a.id = g.advisory_id
-WHERE g.artifact_id = w.artifact_id AND {STANDING}
-"""  # noqa: S608 - put together from constants
-"""Those of the artifact of a row ``w`` as JSON, null for none."""
+FLAGS: Final = """
+CASE WHEN EXISTS (
+    SELECT FROM advisory_flags g WHERE g.artifact_id = w.artifact_id AND g.lifted_at IS NULL)
+  THEN flags_shown(w.artifact_id) END
+"""
+"""Those of the artifact of a row ``w`` as JSON, null for none.
+
+By a function (0019), which looks whether they stand: a statement that names its parts pays for them
+where there is no flag, as mostly.
+"""

@@ -6,7 +6,7 @@ from backend.identity.callers import answering
 from backend.workloads.packages.advisories.flagging import STANDING
 from backend.workloads.packages.policy import NEWEST
 from backend.workloads.packages.service_sql import FROM, ONE, REQUEST, UTC
-from backend.workloads.packages.waivers.in_force import shown
+from backend.workloads.packages.waivers.in_force import RESTED_ON
 
 ADVISORY_KINDS: Final = ("vulnerability", "malware", "undetermined")
 
@@ -90,7 +90,7 @@ SELECT p.name, p.version, s.id, s.policy_digest,
       'security_score', s.security_score, 'scan_result', s.scan_result, 'rulings', s.rulings,
       'policy_digest', s.policy_digest, 'advisories_digest', s.advisories_digest,
       'verdict_digest', s.verdict_digest, 'vetted_at', {_utc("s.vetted_at")},
-      'waivers', {shown(UTC)}),
+      'waivers', {RESTED_ON}),
     'inspection', e.inspection - 'licence' - 'licence_files' - 'name' - 'version',
     'registry', e.registry_record - 'tarball') AS package,
   json_build_object({_NAMED}, 'expression', s.license_identifier, 'tier', s.license_status,
