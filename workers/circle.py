@@ -12,7 +12,7 @@ from backend.queue.lifecycle import Queue
 from workers.partitions import Partitions
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
-SHARE: Final = 20  # where others are known, to ask takes one twentieth of the time, at most
+SHARE: Final = 50  # where others are known, to ask takes one fiftieth of the time, at most
 
 
 @dataclass(slots=True, eq=False)
@@ -39,9 +39,9 @@ class Circle:
     while the worker finds plenty to do; and so does a more urgent row of a key that has others.
     Where there are more, each claim asks for the next ones.
 
-    To ask may take long: an old snapshot keeps dead rows at the head of each lane. Then the lanes
-    that are known are looked into from their marks, and whether there are others is asked for in a
-    twentieth of the time at most; and where those have nothing more.
+    To ask may take long: dead rows lie at the head of each lane until they are cleaned away. Then
+    the lanes that are known are looked into from their marks, and the gaps between them for others;
+    all are asked for in a fiftieth of the time at most, and where those have nothing more.
     """
 
     def __init__(self, queue: Queue, partitions: Partitions) -> None:
@@ -76,7 +76,7 @@ class Circle:
 
         Args:
             ask: tells those after the last one served.
-            look: tells which of these have rows, and is quick.
+            look: tells which of these have rows, and some others, and is quick.
         """
         if self._partitions.open != self._open:
             self._open, self._fixed = self._partitions.open, self._all()
@@ -89,7 +89,8 @@ class Circle:
         if now < self._rested and (known := [lane for turn in self._known for lane in turn.lanes]):
             seen = look(known)
             if seen.lanes:
-                _open(self._known, seen)
+                new = [lane for lane in seen.lanes if lane not in known]
+                self._known = _turns([*known, *new[: max(0, FAIR_LANES - len(known))]], seen)
                 self._known_until = time.monotonic() + KNOWN
                 return Seen(self._turn(count), seen.at, whole=False)
         return self._walked(ask, count)
@@ -98,7 +99,10 @@ class Circle:
         began = time.monotonic()
         seen = ask(self._after)
         now = time.monotonic()
-        self._known = _turns(seen, self._known)
+        # Lanes that have no row just now are likely to have some soon.
+        others = [o for turn in self._known for o in turn.lanes if o not in seen.lanes]
+        few = len(seen.lanes) + len(others) < FAIR_LANES
+        self._known = _turns([*seen.lanes, *(others if few else [])], seen)
         self._known_until = self._rested = 0.0
         if len(seen.lanes) < FAIR_LANES:
             self._known_until = now + KNOWN
@@ -127,15 +131,10 @@ class Circle:
         return [turn.open[0] for turn in turns]
 
 
-def _turns(seen: Seen, before: Iterable[Turn]) -> list[Turn]:
-    """One of each key, in the order of the circle; and what was known before, if it is not much.
-
-    Lanes that have no row just now are likely to have some soon.
-    """
-    others = [lane for turn in before for lane in turn.lanes if lane not in seen.lanes]
-    kept = others if len(seen.lanes) + len(others) < FAIR_LANES else []
+def _turns(lanes: Iterable[Lane], seen: Seen) -> list[Turn]:
+    """One of each key, in the order of the circle."""
     turns: dict[Lane, Turn] = {}
-    for lane in (*seen.lanes, *kept):
+    for lane in lanes:
         _, *key = lane
         turns.setdefault(tuple(key), Turn(lane, [], [])).lanes.append(lane)
     _open(turns.values(), seen)

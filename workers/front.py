@@ -8,7 +8,7 @@ from backend.queue.lanes import MOST_MARKS
 from backend.queue.leases import Lane
 
 LOOK_FROM_FRONT: Final = 1.0  # seconds between two looks at the front of one lane, at least
-SHARE: Final = 50  # such looks take one fiftieth of the time, at most
+SHARE: Final = 100  # such looks take one hundredth of the time, at most
 
 
 class Front:

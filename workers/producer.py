@@ -218,7 +218,7 @@ class Producer(threading.Thread):
         return self._turns.lanes(after, self._partitions.open)
 
     def _look_into(self, lanes: Sequence[Lane]) -> Seen:
-        return self._turns.open_lanes(lanes, self._marks)
+        return self._turns.open_lanes(lanes, self._marks, self._partitions.open)
 
     def _account(self, ended: list[Ended], result: Result) -> None:
         self._metrics.settled(self.queue.name, result.stored)

@@ -95,14 +95,16 @@ class SteadyTurns:
                 doing="look for lanes",
             )
 
-    def open_lanes(self, lanes: Sequence[Lane], marks: Marks) -> Seen:
+    def open_lanes(
+        self, lanes: Sequence[Lane], marks: Marks, partitions: Sequence[str] | None
+    ) -> Seen:
         """Which of these have rows: see :func:`backend.queue.leases.open_lanes`."""
         try:
-            return self._turns.open_lanes(lanes, marks)
+            return self._turns.open_lanes(lanes, marks, partitions)
         except SQLAlchemyError as error:
             log.warning("turn.failed", queue=self.queue.name, error=type(error).__name__)
             return self._transactions.run(
-                lambda session: leases.open_lanes(session, self.queue, lanes, marks),
+                lambda session: leases.open_lanes(session, self.queue, lanes, marks, partitions),
                 doing="look into lanes",
             )
 

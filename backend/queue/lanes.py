@@ -110,10 +110,28 @@ def next_lanes(
     return lanes_seen(queue, session.execute(sql.circle(queue), asked).all())
 
 
-def open_lanes(session: Session, queue: Queue, lanes: Sequence[Lane], marks: Marks) -> Seen:
-    """Which of these have a ready row, from their marks on; there may be others by now."""
-    rows = session.execute(sql.open_lanes(queue), marked_lanes(queue, lanes, marks)).all()
-    return lanes_seen(queue, rows, whole=False)
+def open_lanes(
+    session: Session,
+    queue: Queue,
+    lanes: Sequence[Lane],
+    marks: Marks,
+    partitions: Sequence[str] | None = None,
+) -> Seen:
+    """Which of these have a ready row, from their marks on, and new ones; not all may be found."""
+    asked = open_params(queue, lanes, marks, partitions)
+    return lanes_seen(queue, session.execute(sql.open_lanes(queue), asked).all(), whole=False)
+
+
+def open_params(
+    queue: Queue, lanes: Sequence[Lane], marks: Marks, partitions: Sequence[str] | None
+) -> dict[str, Any]:
+    """Parameters of :func:`backend.queue.sql.open_lanes`."""
+    params = marked_lanes(queue, lanes, marks)
+    return params | _served(queue, partitions)
+
+
+def _served(queue: Queue, partitions: Sequence[str] | None) -> dict[str, Any]:
+    return {"partitions": list(partitions or queue.partitions)} if queue.partitions else {}
 
 
 def circle_params(
@@ -127,8 +145,7 @@ def circle_params(
     }
     if queue.partitions:
         params["after_partition"] = after[1] if after else ""
-        params["partitions"] = list(partitions or queue.partitions)
-    return params
+    return params | _served(queue, partitions)
 
 
 def lanes_seen(queue: Queue, rows: Sequence[Sequence[Any]], *, whole: bool = True) -> Seen:

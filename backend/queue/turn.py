@@ -28,7 +28,7 @@ from backend.autocommit import NOT_PREPARED, Link, Statement, leave_a_standby, w
 from backend.queue import sql
 from backend.queue.claiming import Request, leased
 from backend.queue.compiled import Compiled, compiled, literals
-from backend.queue.lanes import Marks, Seen, circle_params, lanes_seen, marked_lanes
+from backend.queue.lanes import Marks, Seen, circle_params, lanes_seen, open_params
 from backend.queue.lease import Lane, Lease
 from backend.queue.lifecycle import Queue
 from backend.queue.settlements import Settlement, columns
@@ -96,9 +96,11 @@ class Turns:
         asked = literals(circle_params(self._queue, partitions, after))
         return lanes_seen(self._queue, self._send(circling(self._queue), asked))
 
-    def open_lanes(self, lanes: Sequence[Lane], marks: Marks) -> Seen:
+    def open_lanes(
+        self, lanes: Sequence[Lane], marks: Marks, partitions: Sequence[str] | None
+    ) -> Seen:
         """As :func:`backend.queue.leases.open_lanes`."""
-        asked = literals(marked_lanes(self._queue, lanes, marks))
+        asked = literals(open_params(self._queue, lanes, marks, partitions))
         return lanes_seen(self._queue, self._send(opening(self._queue), asked), whole=False)
 
     def close(self) -> None:

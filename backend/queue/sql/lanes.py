@@ -35,6 +35,10 @@ from backend.queue.sql.blocks import word
 
 ONE: Final = literal(1, literal_execute=True)
 """A limit that a generic plan can see."""
+BEFORE: Final = 0
+"""Less than any priority."""
+END: Final = (11, "")
+"""Behind any priority and key."""
 
 
 def pressing(lane: Any, oldest: Any) -> ColumnElement[Any]:
@@ -128,18 +132,58 @@ def circle(queue: Queue) -> Select[Any]:
 
 @cache
 def open_lanes(queue: Queue) -> Select[Any]:
-    """Of a fair queue: which of ``lanes_*`` have a ready row, from their marks on.
+    """Of a fair queue: which of ``lanes_*`` have a ready row, from their marks on; and new ones.
 
-    Answers as :func:`circle` does, but passes no dead row that is behind a mark.
+    Answers as :func:`circle` does, but passes no dead row that is behind a mark. Of lanes that are
+    not named the first one between two that are is found, if its first row is ready.
     """
-    lanes = heads(queue).subquery("lanes")
-    return _seen(lanes, *(lanes.c[c.name] for c in _lane(queue)), lanes.c.urgency)
+    known = heads(queue).subquery("known")
+    columns = [known.c[c.name] for c in _lane(queue)]
+    named: Select[Any] = select(*columns, known.c.urgency)
+    return _seen(union_all(named, _between(queue)).subquery("lanes"))
 
 
-def _seen(lanes: Subquery, *columns: ColumnElement[Any]) -> Select[Any]:
+def _between(queue: Queue) -> Select[Any]:
+    """The first lane in each gap that ``lanes_*`` leave, in a partition that is served."""
+    lane, rows = _lane(queue), queue.rows.c
+    named = unnest("lanes", **lane_shape(queue))
+    first: list[Any] = [cast(BEFORE, SmallInteger), cast("", Text())]
+    if queue.partitions:
+        served = func.unnest(cast(bindparam("partitions"), ARRAY(Text()))).column_valued("served")
+        first = [served, *first]
+    start = select(*(value.label(c.name) for value, c in zip(first, lane, strict=True)))
+    edges = union_all(select(*(named.c[c.name] for c in lane)), start).subquery("edges")
+    place = [edges.c.priority, edges.c.fairness_key]
+    inside = edges.c.partition if queue.partitions else None
+    ends = [
+        func.lead(c, 1, cast(end, c.type)).over(partition_by=inside, order_by=place)
+        for c, end in zip(place, END, strict=True)
+    ]
+    gap = select(*edges.c, ends[0].label("to_priority"), ends[1].label("to_key")).subquery("gap")
+    there = tuple_(rows.priority, rows.fairness_key)
+    row = select(*lane, rows.available_at).where(
+        rows.status == word(queue.ready),
+        rows.stalls < literal(SUSPECT_STALLS, literal_execute=True),
+        there > tuple_(gap.c.priority, gap.c.fairness_key),
+        there < tuple_(gap.c.to_priority, gap.c.to_key),
+    )
+    if queue.partitions:
+        row = row.where(rows.queue == gap.c.partition)
+    row = row.order_by(*lane, rows.available_at, rows.id).limit(ONE)
+    found = row.correlate(gap).lateral("found")
+    return (
+        select(*(found.c[c.name] for c in lane), pressing(found, found).label("urgency"))
+        .select_from(gap.join(found, true()))
+        .where(
+            found.c.available_at <= func.now(),
+            not_paused(queue, found.c.partition if queue.partitions else None),
+        )
+    )
+
+
+def _seen(lanes: Subquery) -> Select[Any]:
     asked = select(func.now().label("at")).subquery("asked")
-    seen = columns or tuple(lanes.c)
-    return select(asked.c.at, *seen).select_from(asked.outerjoin(lanes, true()))
+    return select(asked.c.at, *lanes.c).select_from(asked.outerjoin(lanes, true()))
 
 
 @cache

@@ -3,11 +3,12 @@
 from collections import Counter
 
 import pytest
+from sqlalchemy import func
 
 from backend.db import Sessions
 from backend.queue import control, leases
 from backend.queue.lanes import FAIR_LANES
-from backend.queue.leases import Lease, Marks
+from backend.queue.leases import Lane, Lease, Marks
 from tests.integration.queue.ledger import Rows, ago
 from tests.integration.queue.probe_workload import ERRAND
 from workers.circle import Circle
@@ -31,7 +32,7 @@ class Turns:
                 lambda after: leases.next_lanes(
                     session, ERRAND, after=after, partitions=partitions
                 ),
-                lambda lanes: leases.open_lanes(session, ERRAND, lanes, Marks()),
+                lambda lanes: leases.open_lanes(session, ERRAND, lanes, Marks(), partitions),
             )
             claimed = leases.claim(
                 session, ERRAND, worker="w", limit=limit, lanes=seen.lanes, partitions=partitions
@@ -133,3 +134,47 @@ def test_within_one_key_the_most_urgent_row_is_claimed_first(
     mine = [row_id for row_id in taken if row_id not in other]
     assert [sorted(part) for part in (mine[:2], mine[2:10], mine[10:])] == [aged, urgent, plain]
     assert set(other) <= set(taken[:10])
+
+
+def test_a_look_into_known_lanes_finds_those_between_them_too(
+    rows: Rows, sessions: Sessions
+) -> None:
+    known = [(3, "alpha", "m"), (5, "alpha", "m"), (5, "beta", "m")]
+    served = {(3, "alpha", "m"), (5, "beta", "m")}
+    new = {(1, "alpha", "z"), (4, "alpha", "a"), (5, "alpha", "z"), (5, "beta", "b")}
+    for priority, partition, key in served | new:
+        rows.one(ERRAND, queue=partition, priority=priority, fairness_key=key)
+    rows.one(ERRAND, queue="beta", fairness_key="later", available_at=ago("-1 hour"))
+    rows.one(ERRAND, queue="alpha", fairness_key="lost twice", stalls=2)
+    held = rows.one(ERRAND, queue="alpha", fairness_key="ended")
+    rows.change(held, ERRAND, status="withdrawn", completed_at=func.now(), failure="cancelled",
+                failed_from="open")  # fmt: skip
+
+    def found(partitions: list[str] | None = None) -> set[Lane]:
+        with sessions.begin() as session:
+            seen = leases.open_lanes(session, ERRAND, known, Marks(), partitions)
+        assert not seen.whole
+        assert len(seen.lanes) == len(set(seen.lanes)) == len(seen.urgencies)
+        return set(seen.lanes)
+
+    assert found() == served | new
+    with sessions.begin() as session:
+        control.pause(session, ERRAND, by="ann", partition="beta")
+    assert found() == {lane for lane in served | new if lane[1] == "alpha"}
+    known.remove((5, "beta", "m"))
+    assert found(["alpha"]) == {lane for lane in served | new if lane[1] == "alpha"}
+
+
+def test_of_several_new_lanes_side_by_side_each_look_finds_another(
+    rows: Rows, sessions: Sessions
+) -> None:
+    lanes = [(5, "alpha", f"key {n}") for n in range(4)]
+    for _, _, key in lanes:
+        rows.one(ERRAND, fairness_key=key)
+    known: list[Lane] = []
+    for _ in lanes:
+        with sessions.begin() as session:
+            seen = leases.open_lanes(session, ERRAND, known, Marks(), ["alpha"])
+        known = [*seen.lanes]
+
+    assert sorted(known) == lanes
