@@ -1,9 +1,10 @@
-"""What few packages have is looked up by functions.
+"""What few packages have is looked up by functions; a new request calls one less.
 
 Revision 0019, after 0018.
 
 A statement pays for each part of its plan whenever it runs, also where that part finds nothing. The
-plan of a function is paid for when it is called.
+plan of a function is paid for when it is called. And to call ``events_wanted`` costs each upload
+more than what it asks.
 """
 
 import sqlalchemy as sa
@@ -48,6 +49,19 @@ WHERE g.artifact_id = artifact AND g.lifted_at IS NULL AND NOT EXISTS (
       <= array_position({ranks}, CASE g.severity WHEN 'unknown' THEN 'high' ELSE g.severity END))
 $$
 """
+WATCH_REQUEST = """
+CREATE OR REPLACE FUNCTION watch_request() RETURNS trigger LANGUAGE plpgsql
+SET search_path = {schema}, pg_temp AS $$
+BEGIN
+  IF {wanted} THEN
+    INSERT INTO request_watches (request_id) VALUES (NEW.id);
+    PERFORM events_due();
+  END IF;
+  RETURN NULL;
+END $$
+"""
+EVENTS = "'request.finished', 'approval.needed'"
+ASKED = f"EXISTS (SELECT FROM webhooks WHERE active AND events && ARRAY[{EVENTS}])"
 WORDS = {
     "ranks": "ARRAY['critical', 'high', 'medium', 'low']",
     "sure": "ARRAY['undetermined', 'vulnerability', 'malware']",
@@ -55,12 +69,17 @@ WORDS = {
 }
 
 
+def _schema() -> str:
+    asked = sa.text("SELECT quote_ident(current_schema())")
+    return str(op.get_bind().execute(asked).scalar_one())
+
+
 def upgrade() -> None:
-    schema = op.get_bind().execute(sa.text("SELECT quote_ident(current_schema())")).scalar_one()
-    for function in (FLAGS, WAIVERS):
-        op.execute(function.format(schema=schema, **WORDS))
+    for function in (FLAGS, WAIVERS, WATCH_REQUEST):
+        op.execute(function.format(schema=_schema(), wanted=ASKED, **WORDS))
 
 
 def downgrade() -> None:
+    op.execute(WATCH_REQUEST.format(schema=_schema(), wanted=f"events_wanted({EVENTS})"))
     op.execute("DROP FUNCTION flags_shown(bigint)")
     op.execute("DROP FUNCTION waivers_shown(bigint[])")
