@@ -12,7 +12,7 @@ from backend.queue.lifecycle import Queue
 from workers.partitions import Partitions
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
-SHARE: Final = 50  # where others are known, to ask takes one fiftieth of the time, at most
+SHARE: Final = 100  # where others are known, to ask takes one hundredth of the time, at most
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class Circle:
 
     To ask may take long: dead rows lie at the head of each lane until they are cleaned away. Then
     the lanes that are known are looked into from their marks, and the gaps between them for others;
-    all are asked for in a fiftieth of the time at most, and where those have nothing more.
+    all are asked for in a hundredth of the time at most, and where those have nothing more.
     """
 
     def __init__(self, queue: Queue, partitions: Partitions) -> None:

@@ -22,7 +22,7 @@ EVERY: Final = 2.0  # seconds
 QUIET: Final = 0.8
 """Of a lease: where a look found nothing held, nothing that is taken later runs out before the next
 look, which is so much later. And of a producer's interval, whose look it saves."""
-SHARE: Final = 20  # at most one twentieth of the time
+SHARE: Final = 100  # at most one hundredth of the time
 
 
 class Reaper(threading.Thread):
