@@ -32,7 +32,7 @@ from backend.queue.attempts import Attempt
 from backend.queue.fleet import ALIVE, Worker
 from backend.queue.lifecycle import PROCESSING_FAILURES, SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import CLOCK, LOCKER, one_of, word
-from backend.queue.sql.lanes import not_paused
+from backend.queue.sql.lanes import is_ready, not_paused
 
 Answer = Select[*tuple[Any, ...]]
 
@@ -136,14 +136,6 @@ def _descending(column: Any) -> Any:
     return column.desc()
 
 
-def _ready(queue: Queue, rows: Any) -> ColumnElement[bool]:
-    """As the partial index over the lanes says it."""
-    return and_(
-        rows.c.status == word(queue.ready),
-        rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
-    )
-
-
 def _ready_end(queue: Queue, taken: list[Any], order: Any) -> Subquery:
     names = (
         *(("queue",) if queue.partitions else ()),
@@ -154,7 +146,7 @@ def _ready_end(queue: Queue, taken: list[Any], order: Any) -> Subquery:
     )
     return (
         select(*taken, literal(1).label("next"))
-        .where(_ready(queue, queue.rows))
+        .where(is_ready(queue, queue.rows))
         .order_by(*(order(queue.rows.c[name]) for name in names))
         .limit(bindparam("most", type_=BigInteger))
         .subquery()
@@ -170,7 +162,7 @@ def oldest_due(queue: Queue) -> Answer:
     lanes = unnest("lanes", priority=SmallInteger(), partition=Text())
     q, s = queue.rows.alias("q"), queue.rows.alias("s")
     waiting = select(q.c.available_at).where(
-        _ready(queue, q), q.c.priority == lanes.c.priority, q.c.available_at <= func.now()
+        is_ready(queue, q), q.c.priority == lanes.c.priority, q.c.available_at <= func.now()
     )
     if queue.partitions:
         waiting = waiting.where(q.c.queue == lanes.c.partition)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     SmallInteger,
     Text,
+    and_,
     any_,
     bindparam,
     cast,
@@ -70,12 +71,16 @@ def lane_columns(queue: Queue) -> list[Any]:
     return [queue.rows.c[name] for name in names]
 
 
-def in_lane(queue: Queue, rows: Any, lane: Any) -> list[ColumnElement[bool]]:
-    where = [
+def is_ready(queue: Queue, rows: Any) -> ColumnElement[bool]:
+    """As the partial index over the lanes says it: now or later, and no suspect."""
+    return and_(
         rows.c.status == word(queue.ready),
         rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),
-        rows.c.priority == lane.c.priority,
-    ]
+    )
+
+
+def in_lane(queue: Queue, rows: Any, lane: Any) -> list[ColumnElement[bool]]:
+    where = [is_ready(queue, rows), rows.c.priority == lane.c.priority]
     if queue.partitions:
         where.append(rows.c.queue == lane.c.partition)
     if queue.fair:
@@ -162,8 +167,7 @@ def _between(queue: Queue) -> Select[Any]:
     gap = select(*edges.c, ends[0].label("to_priority"), ends[1].label("to_key")).subquery("gap")
     there = tuple_(rows.priority, rows.fairness_key)
     row = select(*lane, rows.available_at).where(
-        rows.status == word(queue.ready),
-        rows.stalls < literal(SUSPECT_STALLS, literal_execute=True),
+        is_ready(queue, queue.rows),
         there > tuple_(gap.c.priority, gap.c.fairness_key),
         there < tuple_(gap.c.to_priority, gap.c.to_key),
     )
@@ -213,10 +217,7 @@ def walk_lanes(
     lane, rows = _lane(queue), queue.rows.c
     row = (
         select(*lane, rows.available_at)
-        .where(
-            rows.status == word(queue.ready),
-            rows.stalls < literal(SUSPECT_STALLS, literal_execute=True),
-        )
+        .where(is_ready(queue, queue.rows))
         .order_by(*lane, rows.available_at, rows.id)
         .limit(ONE)
     )
