@@ -10,9 +10,10 @@ from backend.queue.lanes import FAIR_LANES
 from backend.queue.leases import Lane, Seen
 from backend.queue.lifecycle import Queue
 from workers.partitions import Partitions
+from workers.resting import rest
 
 KNOWN: Final = 1.0  # seconds for which the lanes of a fair queue are taken for known
-SHARE: Final = 100  # where others are known, to ask takes one hundredth of the time, at most
+SHARE: Final = 50  # where others are known, to ask takes one fiftieth of the time, at most
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +42,7 @@ class Circle:
 
     To ask may take long: dead rows lie at the head of each lane until they are cleaned away. Then
     the lanes that are known are looked into from their marks, and the gaps between them for others;
-    all are asked for in a hundredth of the time at most, and where those have nothing more.
+    all are asked for in a fiftieth of the time at most, and where those have nothing more.
     """
 
     def __init__(self, queue: Queue, partitions: Partitions) -> None:
@@ -106,8 +107,8 @@ class Circle:
         self._known_until = self._rested = 0.0
         if len(seen.lanes) < FAIR_LANES:
             self._known_until = now + KNOWN
-            rest = SHARE * (now - began)
-            self._rested = now + rest if rest > KNOWN else 0.0
+            pause = rest(now - began, share=SHARE)
+            self._rested = now + pause if pause > KNOWN else 0.0
         lanes = self._turn(count)
         return Seen(lanes, seen.at, whole=len(seen.lanes) <= len(lanes))
 

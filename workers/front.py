@@ -6,9 +6,10 @@ from typing import Final
 
 from backend.queue.lanes import MOST_MARKS
 from backend.queue.leases import Lane
+from workers.resting import rest
 
 LOOK_FROM_FRONT: Final = 1.0  # seconds between two looks at the front of one lane, at least
-SHARE: Final = 100  # such looks take one hundredth of the time, at most
+SHARE: Final = 50  # such looks take one fiftieth of the time, at most
 
 
 class Front:
@@ -27,4 +28,4 @@ class Front:
         if len(self._next) > MOST_MARKS:  # keys that no row has any more
             self._next.clear()
         self._next |= dict.fromkeys(lanes, began + LOOK_FROM_FRONT)
-        self._rested = began + SHARE * took
+        self._rested = began + rest(took, share=SHARE)

@@ -15,6 +15,7 @@ from backend.queue.reaper import Looked, look, reap
 from workers.assignment import Assignment
 from workers.database import Transactions
 from workers.metrics import Metrics
+from workers.resting import rest
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +23,7 @@ EVERY: Final = 2.0  # seconds
 QUIET: Final = 0.8
 """Of a lease: where a look found nothing held, nothing that is taken later runs out before the next
 look, which is so much later. And of a producer's interval, whose look it saves."""
-SHARE: Final = 100  # at most one hundredth of the time
+SHARE: Final = 20  # at most one twentieth of the time
 
 
 class Reaper(threading.Thread):
@@ -82,7 +83,7 @@ class Reaper(threading.Thread):
         while not self._over(pause):
             began = time.monotonic()
             self._reap_all()
-            pause = max(EVERY, SHARE * (time.monotonic() - began))
+            pause = max(EVERY, rest(time.monotonic() - began, share=SHARE))
 
     def _over(self, pause: float) -> bool:
         """Wait until the next look is due; whether there is to be none."""

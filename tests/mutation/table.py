@@ -334,9 +334,8 @@ STALLS: Final = (
     ),
     Mutant(
         "suspects in the ordinary claim", LANES,
-        "rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True),\n"
-        "        rows.c.priority ==",
-        "rows.c.stalls >= 0,\n        rows.c.priority ==",
+        "rows.c.stalls < literal(SUSPECT_STALLS, literal_execute=True)",
+        "rows.c.stalls >= 0",
         (f"{CLAIM}:suspect",),
     ),
     Mutant(
