@@ -91,7 +91,7 @@ class Circle:
             seen = look(known)
             if seen.lanes:
                 new = [lane for lane in seen.lanes if lane not in known]
-                self._known = _turns([*known, *new[: max(0, FAIR_LANES - len(known))]], seen)
+                self._known = _turns([*known, *new[: FAIR_LANES - len(known)]], seen)
                 self._known_until = time.monotonic() + KNOWN
                 return Seen(self._turn(count), seen.at, whole=False)
         return self._walked(ask, count)
