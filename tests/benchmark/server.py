@@ -30,6 +30,7 @@ class Database:
     def __init__(self, plain_url: str) -> None:
         self.plain_url = plain_url
         self.url = psycopg2_url(plain_url)
+        self._asked: Any = None
 
     def at(self, port: int) -> "Database":
         """The same one by another way, on this machine."""
@@ -39,16 +40,26 @@ class Database:
     @contextmanager
     def cursor(self) -> Iterator[Any]:
         """In autocommit."""
-        with closing(psycopg2.connect(self.plain_url)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                yield cursor
+        with closing(self._connection()) as connection, connection.cursor() as cursor:
+            yield cursor
 
     def value(self, statement: str, parameters: Any = None) -> Any:
-        with self.cursor() as cursor:
+        """By a connection that is kept: to connect costs what a batch of rows does, and more."""
+        if self._asked is None:
+            self._asked = self._connection()
+        with self._asked.cursor() as cursor:
             cursor.execute(statement, parameters)
             (value,) = cursor.fetchone()
             return value
+
+    def close(self) -> None:
+        if self._asked is not None:
+            self._asked.close()
+
+    def _connection(self) -> Any:
+        connection = psycopg2.connect(self.plain_url)
+        connection.autocommit = True
+        return connection
 
 
 class Server:
@@ -68,6 +79,7 @@ class Server:
                 self._data, durable=True, installations=wheel_installations()
             )
             self.admin = Database(resources.enter_context(self._postgres).url)
+            resources.callback(self.admin.close)
             self._resources = resources.pop_all()
         return self
 
@@ -130,7 +142,8 @@ class Server:
         name = f"bench_{self._numbers}"
         self._create(name, template)
         try:
-            yield self._named(name)
+            with closing(self._named(name)) as database:
+                yield database
         finally:
             self._patiently(f'DROP DATABASE "{name}" WITH (FORCE)')
 
