@@ -32,9 +32,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
-from backend.autocommit import Autocommit
+from backend.autocommit import Autocommit, Statement
 from backend.queue.claimable import Claimable, Partitioned, Progressing
-from backend.queue.compiled import Compiled, compiled, element
+from backend.queue.compiled import compiled, element
 from backend.queue.lifecycle import Queue
 
 PRIORITIES: Final = range(1, 11)
@@ -77,7 +77,7 @@ def enqueue(session: Session | Connection | Autocommit, queue: Queue, /, **colum
         name: columns[name] if process is None else process(columns[name])
         for name, process in _processors(queue, names)
     }
-    ((row_id,),) = session.rows(alone.statement, alone.constants | _given(values))
+    ((row_id,),) = session.rows(alone, _given(values))
     return int(row_id)
 
 
@@ -223,7 +223,7 @@ def _one(queue: Queue, names: tuple[str, ...]) -> Entry:
 
 
 @cache
-def _alone(queue: Queue, names: tuple[str, ...]) -> Compiled:
+def _alone(queue: Queue, names: tuple[str, ...]) -> Statement:
     return compiled(_one(queue, names), kind="enqueue")
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import Engine
 from backend.autocommit import NOT_PREPARED, Link, Statement, leave_a_standby, wrapped
 from backend.queue import sql
 from backend.queue.claiming import Request, leased
-from backend.queue.compiled import Compiled, compiled, literals
+from backend.queue.compiled import compiled, literals
 from backend.queue.lanes import Marks, Seen, circle_params, lanes_seen, open_params
 from backend.queue.lease import Lane, Lease
 from backend.queue.lifecycle import Queue
@@ -109,27 +109,27 @@ class Turns:
         if link is not None:
             link.give_up()
 
-    def _send(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
+    def _send(self, what: Statement, asked: dict[str, Any]) -> Sequence[Any]:
         try:
-            return self._prepared(what, what.constants | asked)
+            return self._prepared(what, asked)
         except psycopg2.Error as error:
             self.close()
             leave_a_standby(self._engine, error)
-            raise wrapped(error, what.statement.text) from error
+            raise wrapped(error, what.text) from error
         except BaseException:
             self.close()
             raise
 
-    def _prepared(self, what: Compiled, asked: dict[str, Any]) -> Sequence[Any]:
+    def _prepared(self, what: Statement, asked: dict[str, Any]) -> Sequence[Any]:
         if not self._plain:
             try:
-                return self._rows(self._messages.execution(what.statement), asked)
+                return self._rows(self._messages.execution(what), asked)
             except psycopg2.Error as error:
                 if error.pgcode not in NOT_PREPARED:
                     raise
                 self._plain = True  # nothing was done
                 self.close()
-        return self._rows(self._messages.unprepared(what.statement), asked)
+        return self._rows(self._messages.unprepared(what), asked)
 
     def _rows(self, message: str, asked: dict[str, Any]) -> list[Any]:
         if self._link is None:
@@ -144,7 +144,7 @@ class Turns:
         """What makes a new connection ready."""
         queue = self._queue
         needed = [turning(queue), *([circling(queue), opening(queue)] if queue.fair else [])]
-        return self._messages.preparation([one.statement for one in needed])
+        return self._messages.preparation(needed)
 
 
 class Messages:
@@ -173,15 +173,15 @@ class Messages:
 
 
 @cache
-def turning(queue: Queue) -> Compiled:
+def turning(queue: Queue) -> Statement:
     return compiled(sql.turn(queue), kind=KIND)
 
 
 @cache
-def circling(queue: Queue) -> Compiled:
+def circling(queue: Queue) -> Statement:
     return compiled(sql.circle(queue), kind="circle")
 
 
 @cache
-def opening(queue: Queue) -> Compiled:
+def opening(queue: Queue) -> Statement:
     return compiled(sql.open_lanes(queue), kind="open_lanes")

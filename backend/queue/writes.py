@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from backend.autocommit import Autocommit, Statement
 from backend.queue import sql
-from backend.queue.compiled import Compiled, compiled, literals
+from backend.queue.compiled import compiled, literals
 from backend.queue.lease import Lease
 from backend.queue.leases import advanced
 from backend.queue.lifecycle import Queue
@@ -56,7 +56,7 @@ class Write:
         """In a transaction that began with the fence."""
         asked = {**self.values, "row_id": lease.id}
         if self.columns:
-            assign = compiled(sql.assign(lease.queue, self.columns), kind="assign").statement
+            assign = compiled(sql.assign(lease.queue, self.columns), kind="assign")
             session.connection().exec_driver_sql(assign.text, asked)
         for statement in self.statements:
             session.connection().exec_driver_sql(statement.text, asked)
@@ -103,8 +103,8 @@ class Writes:
     def progress(self, lease: Lease, status: str) -> bool:
         """Say that work goes on, under ``status``; see :func:`leases.progress`."""
         fence = _progress(lease.queue)
-        asked = {**fence.constants, **_fence(lease), "next_status": status}
-        return bool(self.statements.rows(fence.statement, asked))
+        asked = {**_fence(lease), "next_status": status}
+        return bool(self.statements.rows(fence, asked))
 
     def report(self, lease: Lease, percent: int, message: str) -> bool:
         """Say how far the row's step is: in columns, where its table has them.
@@ -115,8 +115,8 @@ class Writes:
             return self.progress(lease, lease.status)
         fence = _report(lease.queue)
         said = {"percent": percent, "message": message or None}
-        asked = {**fence.constants, **_fence(lease), **said}
-        return bool(self.statements.rows(fence.statement, asked))
+        asked = {**_fence(lease), **said}
+        return bool(self.statements.rows(fence, asked))
 
     def commit(self, lease: Lease, write: Write, since: Lease | None = None) -> Any:
         """Record the lease's next stage as finished, with its rows; see :func:`leases.commit`.
@@ -156,13 +156,12 @@ class Writes:
         return bool(self._send(fence, write, asked))
 
     def _send(
-        self, fence: Compiled, write: Write, asked: Mapping[str, Any], *last: Statement
+        self, fence: Statement, write: Write, asked: Mapping[str, Any], *last: Statement
     ) -> list[Any]:
-        fenced = {**fence.constants, **asked}
-        if clash := fenced.keys() & write.values.keys():
+        if clash := asked.keys() & write.values.keys():
             raise RuntimeError(f"parameters of the fence's own names: {', '.join(sorted(clash))}")
-        statements = (fence.statement, *write.statements, *last)
-        return self.statements.together(statements, {**write.values, **fenced})
+        statements = (fence, *write.statements, *last)
+        return self.statements.together(statements, {**write.values, **asked})
 
 
 def _spare(engine: Engine) -> int:
@@ -175,20 +174,20 @@ def _fence(lease: Lease) -> dict[str, Any]:
 
 
 @cache
-def _progress(queue: Queue) -> Compiled:
+def _progress(queue: Queue) -> Statement:
     return compiled(sql.progress(queue), kind="progress")
 
 
 @cache
-def _report(queue: Queue) -> Compiled:
+def _report(queue: Queue) -> Statement:
     return compiled(sql.report(queue), kind="report")
 
 
 @cache
-def _commit(queue: Queue, columns: sql.Columns) -> Compiled:
+def _commit(queue: Queue, columns: sql.Columns) -> Statement:
     return compiled(sql.commit_step(queue, columns), kind="commit")
 
 
 @cache
-def _settle(queue: Queue, columns: sql.Columns) -> Compiled:
+def _settle(queue: Queue, columns: sql.Columns) -> Statement:
     return compiled(sql.settle_alone(queue, columns), kind="settle")

@@ -1,15 +1,17 @@
 """What the statements are made of."""
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
+    ColumnClause,
     ColumnElement,
     String,
     Text,
     TextClause,
     any_,
     bindparam,
+    column,
     func,
     insert,
     literal,
@@ -18,7 +20,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.sql.selectable import CTE
+from sqlalchemy.sql.selectable import CTE, FromClause
 
 from backend.queue.attempts import Attempt
 from backend.queue.lifecycle import Queue
@@ -28,6 +30,9 @@ CLOCK = func.clock_timestamp()
 
 LOCKER = literal_column("CAST(xmax AS text)", Text())
 """Of the one table in a statement's FROM: the transaction that locked the row last, if any."""
+
+
+PLACE: Final = "ctid"
 
 
 Columns: TypeAlias = tuple[tuple[str, str], ...]
@@ -55,9 +60,22 @@ def one_of(status: ColumnElement[str], words: Iterable[str]) -> ColumnElement[bo
     return status.in_(bindparam(None, list(words), expanding=True, literal_execute=True))
 
 
-def array_of(cte: CTE) -> ColumnElement[Any]:
+def array_of(cte: CTE, column: str = "id") -> ColumnElement[Any]:
     """``ANY (ARRAY (SELECT id FROM cte))``: joining to the CTE made the planner hash the table."""
-    return any_(func.array(select(cte.c.id).scalar_subquery()))
+    return any_(func.array(select(cte.c[column]).scalar_subquery()))
+
+
+def place(rows: FromClause) -> ColumnElement[Any]:
+    """Where the version of a row lies, of a table or its alias.
+
+    What a statement has locked stays where it is until it ends, and is found again there without
+    a second way down the index, on which other workers are under way. Not so a row that somebody
+    has written since the statement began: its newest version is locked, but not seen at its place.
+    Whoever goes by places leaves it for the next time, like one that was locked.
+    """
+    found: ColumnClause[Any] = column(PLACE)
+    found.table = rows
+    return found
 
 
 def cleared_lease() -> dict[str, Any]:

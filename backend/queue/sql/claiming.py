@@ -17,6 +17,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    literal_column,
     null,
     select,
     true,
@@ -28,7 +29,7 @@ from sqlalchemy.sql.selectable import CTE, Select
 from backend.db import unnest
 from backend.queue.claimable import Timestamp
 from backend.queue.lifecycle import SUSPECT_STALLS, Queue
-from backend.queue.sql.blocks import CLOCK, array_of, one_of, word
+from backend.queue.sql.blocks import CLOCK, PLACE, array_of, one_of, place, word
 from backend.queue.sql.lanes import (
     ONE,
     heads,
@@ -54,7 +55,7 @@ def claim(queue: Queue) -> ReturningUpdate[Any]:
 
 
 def pick(queue: Queue) -> CTE:
-    """The ids that :func:`claim` takes, locked."""
+    """The places of the rows that :func:`claim` takes, locked."""
     pressed = heads(queue).cte("heads").prefix_with("MATERIALIZED")
     # No ORDER BY above the lock: it would lock ten batches to take one.
     row = (
@@ -64,7 +65,7 @@ def pick(queue: Queue) -> CTE:
         .lateral("row")
     )
     return (
-        select(row.c.id)
+        select(row.c[PLACE])
         .select_from(pressed.join(row, true()))
         .limit(bindparam("limit", type_=BigInteger))
         .cte("picked")
@@ -76,7 +77,7 @@ def lease_rows(queue: Queue, picked: CTE) -> ReturningUpdate[Any]:
     """The rows of ``picked``, which are locked, become held."""
     return (
         update(queue.rows)
-        .where(queue.rows.c.id == array_of(picked))
+        .where(place(queue.rows) == array_of(picked, PLACE))
         .values(claimed_values(queue))
         .returning(*returned(queue))
     )
@@ -121,7 +122,8 @@ def next_due(queue: Queue) -> Select[Any]:
 
 def finite(rows: Any) -> ColumnElement[bool]:
     """Of rows that are ready some time: PostgreSQL 15 and 16 refuse to subtract an infinity."""
-    some_time: ColumnElement[bool] = rows.c.available_at < cast("infinity", Timestamp)
+    ever = cast(literal_column("'infinity'"), Timestamp)
+    some_time: ColumnElement[bool] = rows.c.available_at < ever
     return some_time
 
 
@@ -147,7 +149,7 @@ def suspects(queue: Queue, partitions: str = "partitions") -> Select[Any]:
     """
     rows = queue.rows.alias("q")
     found = (
-        select(rows.c.id)
+        select(place(rows))
         .where(
             rows.c.status == word(queue.ready),
             rows.c.stalls >= literal(SUSPECT_STALLS, literal_execute=True),

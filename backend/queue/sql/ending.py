@@ -35,11 +35,13 @@ from backend.queue.lifecycle import SUSPECT_STALLS, Queue
 from backend.queue.sql.blocks import (
     CLOCK,
     HISTORY,
+    PLACE,
     Columns,
     array_of,
     assigned,
     cleared_lease,
     one_of,
+    place,
     word,
     write_attempts,
 )
@@ -80,6 +82,8 @@ def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ())
     asked = [ends.c[n].label(f"to_{n}") for n in ("status", "outcome", "failure", "error",
              "delay", "attempts", "stalls", "restart")]  # fmt: skip
     found: dict[str, ColumnElement[Any]] = {name: q.c[name] for name in HISTORY}
+    if not wait:
+        found[PLACE] = place(q)
     if alone:
         found["step"] = bindparam("finished_step", type_=Text).label("step")
         found["attempts"] = ends.c.attempts.label("attempts")
@@ -94,10 +98,13 @@ def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ())
     if not wait:
         mine = mine.with_for_update(key_share=True, skip_locked=True, of=q)
     locked = mine.cte("locked").prefix_with("MATERIALIZED")
+    said = ("to_outcome", "to_failure", "to_error")
     to_ready = locked.c.to_status == word(queue.ready)
+    # One that was waited for may have been written meanwhile: it is found by its id alone.
+    here = rows.c.id == locked.c.id if wait else place(rows) == locked.c[PLACE]
     settled = (
         update(rows)
-        .where(rows.c.id == locked.c.id)
+        .where(here)
         .values(
             status=locked.c.to_status,
             available_at=case(
@@ -120,13 +127,10 @@ def end(queue: Queue, *, wait: bool, alone: bool = False, columns: Columns = ())
             **cleared_lease(),
             **assigned(columns),
         )
-        .returning(rows.c.id)
+        .returning(*(locked.c[name] for name in (*HISTORY, *said)))
         .cte("settled")
     )
-    history = write_attempts(
-        queue, locked, locked.c.to_outcome, locked.c.to_failure, locked.c.to_error
-    )
-    return settled, history
+    return settled, write_attempts(queue, settled, *(settled.c[name] for name in said))
 
 
 @cache

@@ -32,7 +32,7 @@ from backend.db import table_of, unnest
 from backend.queue.claimable import Timestamp
 from backend.queue.fleet import QueuePause
 from backend.queue.lifecycle import AGING, SUSPECT_STALLS, Queue
-from backend.queue.sql.blocks import word
+from backend.queue.sql.blocks import place, word
 
 ONE: Final = literal(1, literal_execute=True)
 """A limit that a generic plan can see."""
@@ -92,7 +92,7 @@ def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
     """Ready rows of one lane from its mark on, oldest first; correlated to ``lane``."""
     rows = queue.rows.alias("q")
     return (
-        select(rows.c.id, rows.c.available_at)
+        select(place(rows), rows.c.available_at)
         .where(
             *in_lane(queue, rows, lane),
             tuple_(rows.c.available_at, rows.c.id) >= tuple_(lane.c.since, lane.c.after_id),
