@@ -54,37 +54,34 @@ class Riders:
     Its thread adds and takes them; the announcer's may store them meanwhile.
     """
 
-    __slots__ = ("_doubtful", "_finished", "_lock", "_writes")
+    __slots__ = ("_doubtful", "_lock", "_writes", "finished")
 
     def __init__(self, writes: Writes) -> None:
         self._writes = writes
         self._lock = threading.Lock()
-        self._finished: list[Finished] = []
+        self.finished: list[Finished] = []
         self._doubtful = False
-
-    def __bool__(self) -> bool:
-        return bool(self._finished)
 
     @property
     def base(self) -> Lease | None:
         """The lease as the row still has it; None where nothing waits."""
-        return self._finished[0].lease if self._finished else None
+        return self.finished[0].lease if self.finished else None
 
     def add(self, finished: Finished) -> None:
-        self._finished.append(finished)
+        self.finished.append(finished)
 
     def store(self) -> bool:
         """One message stores them all. Always True: where that failed, their own thread does it."""
         with self._lock:
-            if self._finished and not self._doubtful:
+            if self.finished and not self._doubtful:
                 self._doubtful = not self._sent()
                 if not self._doubtful:
-                    self._finished.clear()
+                    self.finished.clear()
             return True
 
     def _sent(self) -> bool:
-        first, last = self._finished[0], self._finished[-1]
-        write = together([one.write for one in self._finished])
+        first, last = self.finished[0], self.finished[-1]
+        write = together([one.write for one in self.finished])
         try:
             return bool(self._writes.commit(last.lease, write, since=first.lease))
         except Exception as error:  # noqa: BLE001 - whose rows they are will hear of it
@@ -94,7 +91,7 @@ class Riders:
     def take(self) -> tuple[list[Finished], bool]:
         """Those that are not stored, and whether that is sure: an answer may have been lost."""
         with self._lock:
-            taken, self._finished = self._finished, []
+            taken, self.finished = self.finished, []
             return taken, not self._doubtful
 
 
@@ -159,7 +156,7 @@ class Committer:
             The settlement, and whether it is stored already.
         """
         if not step.stores or result is None:
-            if riders:
+            if riders.finished:
                 self.store(riders)
             return settlement, False
         waiting, sure = riders.take()

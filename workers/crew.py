@@ -104,7 +104,8 @@ class Crew:
             self._called = False
         lease = self._unstarted.popleft()
         self._running[me] = lease, time.monotonic()
-        self.call()
+        if not self._called:
+            self.call()
         return lease
 
     def call(self) -> None:

@@ -70,9 +70,9 @@ class Executor:
         self._reports = Reports(self._writes, held, beat=beat)
         self.metrics = metrics
         # What no step needs is not made for each row: that costs a tenth of what a row does here.
-        self._work = self._with_scratch
-        if not _any(pipeline, lambda step: step.bulk is not None):
-            self._work = partial(self._through_stages, scratch=ExitStack())
+        bulk = _any(pipeline, lambda step: step.bulk is not None)
+        self._work = self._with_scratch if bulk else self._through_stages
+        self._loads = pipeline.load is not None or pipeline.read is not None
         self._riders = self._committer.riders
         if not _any(pipeline, lambda step: step.rides):
             no_riders = self._committer.riders()
@@ -120,20 +120,20 @@ class Executor:
             return self._through_stages(lease, steps, scratch)
 
     def _through_stages(
-        self, lease: Lease, steps: list[tuple[str, float]], scratch: ExitStack
+        self, lease: Lease, steps: list[tuple[str, float]], scratch: ExitStack | None = None
     ) -> tuple[Settlement, bool]:
         """How it ends, and whether that is stored already; ``steps`` tells what was run.
 
         What has to outlive its step is in ``scratch``.
         """
-        snapshot: Any = None
+        snapshot: Any = None if self._loads else lease
         riders = self._riders()
         while (stage := lease.next_stage) is not None:
             began = time.monotonic()
             try:
                 snapshot = self._read(lease) if snapshot is None else snapshot
-                chosen = self._pipeline.step(stage).chosen(snapshot)
-                step, folder = _with_folder(chosen, scratch)
+                step = self._pipeline.step(stage).chosen(snapshot)
+                step, folder = (step, None) if step.bulk is None else _with_folder(step, scratch)
                 lease, outcome = self._perform(step, stage, lease, snapshot, riders, folder)
             except (LeaseLost, Stopped):
                 raise
@@ -171,7 +171,7 @@ class Executor:
         carried = step.carry(snapshot, result, answered) if step.carry else None
         if carried is None:  # it is to be read, and so has to be there
             self._committer.store(riders)
-        if not riders:
+        if not riders.finished:
             self._held.advance(after)
         return after, carried
 
@@ -186,7 +186,7 @@ class Executor:
     ) -> tuple[Lease, Outcome]:
         """Run one step."""
         rests = lease.status != stage.status  # between two stages
-        if riders:
+        if riders.finished:
             return self._perform_with(riders, step, stage, lease, snapshot, folder, rests=rests)
         if rests and step.isolation is Isolation.THREAD:
             self._begin(step, stage, lease)
@@ -215,7 +215,9 @@ class Executor:
     def _run(
         self, step: Step, stage: Stage, lease: Lease, snapshot: Any, folder: Path | None
     ) -> tuple[Lease, Outcome]:
-        entered = _entered(stage, lease)
+        entered = lease
+        if lease.status != stage.status:
+            entered = replace(lease, status=stage.status)
         self._reports.about(entered)
         if step.isolation is Isolation.PROCESS:
             return entered, self._run_child(step, stage, lease, snapshot, folder)
@@ -321,10 +323,10 @@ def _any(pipeline: Pipeline, has: Callable[[Step], bool]) -> bool:
     return any(not isinstance(step, Step) or has(step) for step in pipeline.steps)
 
 
-def _with_folder(step: Step, scratch: ExitStack) -> tuple[Step, Path | None]:
+def _with_folder(step: Step, scratch: ExitStack | None) -> tuple[Step, Path]:
     """A step that stores in bulk knows the folder, which lives until all is stored."""
-    if step.bulk is None:
-        return step, None
+    assert step.bulk is not None
+    assert scratch is not None  # a pipeline that has such a step makes one for each row
     folder = scratch.enter_context(isolation.scratch(step))
     return replace(step, bulk=partial(step.bulk, folder=folder)), folder
 
@@ -337,10 +339,6 @@ def unstored(lease: Lease, doing: str, error: Exception) -> Settlement:
         return leases.after_error(lease, error)
     cause = type(getattr(error, "orig", error)).__name__
     return leases.failed(lease, "permanent", f"{doing}: its result cannot be stored: {cause}")
-
-
-def _entered(stage: Stage, lease: Lease) -> Lease:
-    return lease if lease.status == stage.status else replace(lease, status=stage.status)
 
 
 def _taken_back(lease: Lease, stage: Stage) -> str:

@@ -2,10 +2,8 @@
 
 import math
 import threading
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -49,15 +47,21 @@ class Histogram(Collector):
 
     def observe(self, labels: Labels, values: Collection[float]) -> None:
         """Count ``values``, whose labels are the same, under one lock."""
-        bounds = self._bounds
+        ordered = sorted(values)
         with self._lock:
             counts = self._counts.get(labels)
             if counts is None:
                 counts = self._counts[labels] = [0] * len(self._names)
                 self._sums[labels] = 0.0
-            for bucket, times in Counter(map(partial(bisect_left, bounds), values)).items():
-                counts[bucket] += times
-            self._sums[labels] += sum(values)
+            self._sums[labels] += sum(ordered)
+            counted = 0
+            for bucket, bound in enumerate(self._bounds):
+                if counted == len(ordered):
+                    return
+                up_to = bisect_right(ordered, bound, counted)
+                counts[bucket] += up_to - counted
+                counted = up_to
+            counts[-1] += len(ordered) - counted
 
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(*self._family, labels=self._labels)

@@ -36,8 +36,8 @@ class Reports:
 
     def about(self, lease: Lease) -> None:
         """From now on this thread runs that row."""
-        self._here.lease = lease
-        self._here.spoke = -math.inf
+        here = self._here
+        here.lease, here.spoke = lease, -math.inf
         reporting.speak_to(self)
 
     def report(self, percent: int, message: str) -> None:

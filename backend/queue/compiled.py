@@ -46,11 +46,13 @@ def literals(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def array_literal(values: Iterable[Any]) -> str:
     """PostgreSQL's text form of a one-dimensional array."""
     values = list(values)
-    # Most columns of a batch hold one value all over.
-    elements = {value: element(value) for value in set(values)}
-    if len(elements) == 1:
-        texts = [*elements.values()] * len(values)
+    texts: Iterable[str]
+    if values and values.count(values[0]) == len(values):  # as in most columns of a batch
+        texts = [element(values[0])] * len(values)
+    elif {*map(type, values)} == {int}:
+        texts = map(str, values)
     else:
+        elements = {value: element(value) for value in {*values}}
         texts = [elements[value] for value in values]
     return "{" + ",".join(texts) + "}"
 

@@ -43,7 +43,8 @@ class Marks:
         last = self._last
         for lease in leases:
             lane, at = lease.lane, (lease.available_at, lease.id)
-            if lane not in last or at > last[lane]:
+            known = last.get(lane)
+            if known is None or at > known:
                 last[lane] = at
 
     def replace(self, looked: "Marks") -> None:

@@ -55,7 +55,8 @@ def columns(settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
 
 
 def done(lease: Lease, *, status: str | None = None) -> Settlement:
-    return Settlement(lease, status or lease.queue.done, "done", attempts=lease.attempts)
+    ends = status or lease.queue.done
+    return Settlement(lease, ends, "done", None, None, None, lease.attempts)
 
 
 def failed(lease: Lease, failure: str, error: str) -> Settlement:

@@ -1,6 +1,7 @@
 """The turn: one statement that settles and claims, prepared where it can be."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,7 @@ from backend.queue.leases import Lease, Settlement
 from backend.queue.lifecycle import Queue, Stage
 from backend.queue.turn import NAME, Turned, Turns
 from backend.queue.writes import Write, Writes
-from tests.integration.queue.ledger import Rows
+from tests.integration.queue.ledger import Rows, eventually
 from tests.integration.queue.probe_workload import PARCEL
 
 TTL = timedelta(seconds=12)
@@ -214,3 +215,54 @@ def test_any_text_comes_through_an_array_literal_as_it_is(
         literal = array_literal(words)
         assert connection.scalar(text("SELECT CAST(:a AS text[])"), {"a": literal}) == words
     engine.dispose()
+
+
+WAIT_AT_FIRST = """
+CREATE FUNCTION wait_at_first() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(4711);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER wait_at_first BEFORE UPDATE ON parcel FOR EACH ROW
+    WHEN (NEW.status = 'delivered' AND NEW.priority = 9) EXECUTE FUNCTION wait_at_first();
+"""
+WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+
+
+@pytest.fixture
+def waiting_at_first(engine: Engine) -> Iterator[None]:
+    """To settle a row of priority 9 waits for an advisory lock."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(WAIT_AT_FIRST)
+    yield
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP FUNCTION wait_at_first CASCADE")
+
+
+@pytest.mark.usefixtures("waiting_at_first")
+def test_a_row_that_is_written_after_a_turn_has_begun_is_left_for_the_next_one(
+    rows: Rows, worker: Worker, engine: Engine
+) -> None:
+    """Its newest version is locked, but not to be seen: nothing is said of it, nor in history."""
+    worker.turns = Told(worker.engine, PARCEL, limit=timedelta(seconds=20))
+    first, written = rows.one(PARCEL, priority=9), rows.one(PARCEL)
+    claimed = worker.take().claimed
+    waits, free = rows.add(PARCEL, 2)
+    with engine.connect() as somebody, ThreadPoolExecutor(1) as beside:
+        somebody.exec_driver_sql("SELECT pg_advisory_lock(4711)")
+        turn = beside.submit(worker.take, done(claimed))
+        eventually(lambda: somebody.scalar(WAITS))
+        change = text("UPDATE parcel SET updated_at = now() WHERE id = ANY (:ids)")
+        somebody.execute(change, {"ids": [written, waits]})
+        somebody.commit()
+        somebody.exec_driver_sql("SELECT pg_advisory_unlock(4711)")
+        turned = turn.result()
+
+    assert turned.settled == {first}
+    assert [lease.id for lease in turned.claimed] == [free]
+    assert rows.outcomes() == ["done"]
+    turned = worker.take(
+        [settlement for settlement in done(claimed) if settlement.lease.id == written]
+    )
+    assert turned.settled == {written}
+    assert rows.outcomes(written) == ["done"]
