@@ -17,7 +17,7 @@ from backend.queue.leases import Lane, Lease, Marks, Request, Seen
 from backend.queue.pipeline import GRACE, Pipeline
 from workers.assignment import Policy
 from workers.circle import Circle
-from workers.crew import Crew
+from workers.crew import LOOK, Crew
 from workers.database import Stopped, Transactions
 from workers.executor import Ended, Executor
 from workers.front import Front
@@ -278,8 +278,8 @@ class Producer(threading.Thread):
         with self._crew.changed:
             while (pause := self._pause()) > 0:
                 self._came_round = time.monotonic()
-                self._crew.call()
-                if not self._crew.changed.wait(pause):
+                look_again = self._crew.call() and pause > LOOK
+                if not self._crew.changed.wait(LOOK if look_again else pause) and not look_again:
                     return
 
     def _pause(self) -> float:

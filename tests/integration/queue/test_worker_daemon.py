@@ -311,6 +311,24 @@ def test_a_row_that_finishes_between_two_looks_of_the_producer_frees_its_room_at
     eventually(all_are(rows, "delivered", PARCEL), within=5)
 
 
+@pytest.mark.parametrize("batch", [100, 20])
+def test_slow_rows_behind_quick_ones_run_together(rows: Rows, start: Start, batch: int) -> None:
+    """Quick rows are left to one thread; the others are woken once it is no longer quick."""
+    quick = rows.add(PARCEL, 57)
+    together = threading.Barrier(4)
+
+    def run(lease: Lease, _tools: object) -> Done:
+        if lease.id not in quick:
+            together.wait(timeout=10)
+        return Done()
+
+    rows.add(PARCEL, 8)
+    start(Pipeline(queue=PARCEL, steps=(Step("inspect", run),), batch=batch))
+
+    eventually(all_are(rows, "delivered", PARCEL))
+    assert Counter(rows.outcomes()) == {"done": 65}
+
+
 def test_an_idle_worker_drains_at_once(rows: Rows, start: Start) -> None:
     rows.one()
     daemon = start(two_stages(), one_stage())
