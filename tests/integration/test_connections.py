@@ -1,9 +1,11 @@
 """How a connection begins and ends transactions, and what the pool does with one in a bad state."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
@@ -23,6 +25,27 @@ def engine(empty_database_url: str) -> Iterator[Engine]:
     engine = make_engine(empty_database_url, pool_size=1)
     yield engine
     engine.dispose()
+
+
+MOMENTS = (
+    "2026-11-23 20:31:36.000001+00", "2026-11-23 20:31:36.5+00", "2026-01-01 00:00:00-11:30",
+    "1890-06-01 12:00:00+00", "0001-01-03 00:00:00+00", "9999-12-30 23:59:59.999999+00", "infinity",
+    "-infinity", None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
+def test_a_moment_is_what_the_drivers_own_reading_gives(engine: Engine, zone: str) -> None:
+    """In 1890 clocks went by the sun, some seconds off any zone of today."""
+    asked = "SELECT set_config('TimeZone', %s, false), CAST(%s AS timestamptz)"
+    plain = psycopg2.connect(engine.url.set(drivername="postgresql").render_as_string(False))
+    with closing(plain), plain.cursor() as cursor, engine.connect() as connection:
+        for moment in MOMENTS:
+            cursor.execute(asked, (zone, moment))
+            (_, expected) = cursor.fetchone()
+            (_, found) = connection.exec_driver_sql(asked, (zone, moment)).one()
+            assert found == expected
+            assert found is None or found.utcoffset() == expected.utcoffset()
 
 
 def driver_of(connection: Connection) -> Any:
