@@ -26,6 +26,8 @@ EXECUTOR: Final = "workers/executor.py"
 COMMITTING: Final = "workers/committing.py"
 RIDERS: Final = "integration/queue/test_worker_riders.py"
 TURNING: Final = "workers/turning.py"
+TURNS: Final = "integration/queue/test_queue_turn.py"
+CREW: Final = "workers/crew.py"
 WRITES: Final = "backend/queue/writes.py"
 WRITTEN: Final = "integration/queue/test_queue_writes.py"
 REAPING: Final = "workers/reaping.py"
@@ -167,6 +169,18 @@ FENCES: Final = (
         "lambda session: leases.had_committed(session, lease, step.stage)",
         "lambda _session: False",
         (f"{DAEMON}:hears_no_answer",),
+    ),
+    Mutant(
+        "history tells of what was locked, whether it was settled or not", ENDING,
+        "write_attempts(queue, settled, *(settled.c[name]",
+        "write_attempts(queue, locked, *(locked.c[name]",
+        (f"{TURNS}:written_after_a_turn",),
+    ),
+    Mutant(
+        "nobody looks whether the one thread that runs is quick", CREW,
+        "if all(began > recently for _, began in self._running.values()):",
+        "if recently:",
+        (f"{DAEMON}:slow_rows_behind",),
     ),
     Mutant(
         "steps that were not stored early count as stored", COMMITTING,
