@@ -42,7 +42,7 @@ def test_a_moment_is_what_the_drivers_own_reading_gives(engine: Engine, zone: st
     with closing(plain), plain.cursor() as cursor, engine.connect() as connection:
         for moment in MOMENTS:
             cursor.execute(asked, (zone, moment))
-            (_, expected) = cursor.fetchone()
+            [(_, expected)] = cursor.fetchall()
             (_, found) = connection.exec_driver_sql(asked, (zone, moment)).one()
             assert found == expected
             assert found is None or found.utcoffset() == expected.utcoffset()
