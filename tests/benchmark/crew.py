@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Final, Self
 from tests.benchmark import processor
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
-PATIENCE: Final = 60.0  # seconds for a process to end
+PATIENCE: Final = 60.0  # seconds for a process to end, or to come to rest
+REST: Final = 0.25  # seconds in which a process that is at rest uses a tenth of a processor at most
 
 
 class CrewError(Exception):
@@ -23,7 +25,8 @@ class CrewError(Exception):
 class Crew:
     """``count`` processes of ``module``, ready to begin; a context that ends them.
 
-    They say ``ready``, and then lines of their own.
+    They say ``ready``, and then lines of their own. They are ready to begin when they have come to
+    rest, too: a worker says so first, and then connects, prepares its statements, and looks round.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], count: int = 1) -> None:
@@ -46,7 +49,17 @@ class Crew:
         for number, process in enumerate(self._processes):
             reader = threading.Thread(target=self._listen, args=(number, process), daemon=True)
             reader.start()
+        self._come_to_rest()
         return self
+
+    def _come_to_rest(self) -> None:
+        ends, used = time.monotonic() + PATIENCE, -1.0
+        while (now := self.processor_seconds()) - used > REST / 10 * len(self._processes):
+            if time.monotonic() > ends or not self.alive:
+                self.__exit__()
+                raise CrewError("a process did not come to rest before it began")
+            used = now
+            time.sleep(REST)
 
     def _listen(self, number: int, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
