@@ -92,7 +92,7 @@ def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
     """Ready rows of one lane from its mark on, oldest first; correlated to ``lane``."""
     rows = queue.rows.alias("q")
     return (
-        select(place(rows), rows.c.available_at)
+        select(place(rows), rows.c.available_at, rows.c.id)
         .where(
             *in_lane(queue, rows, lane),
             tuple_(rows.c.available_at, rows.c.id) >= tuple_(lane.c.since, lane.c.after_id),
@@ -106,13 +106,16 @@ def ready_in_lane(queue: Queue, lane: CTE | TableValuedAlias) -> Select[Any]:
 def heads(queue: Queue) -> Select[Any]:
     """Of ``lanes_*`` those with a row that is ready from their mark on, and no pause.
 
-    The most pressing first, by its oldest such row; ``urgency`` tells how pressing it is.
+    The most pressing first, by its oldest such row; ``urgency`` tells how pressing it is, and
+    ``since`` and ``after_id`` where that row is: what died before it need not be passed again.
     """
     lanes = unnest("lanes", since=Timestamp, after_id=BigInteger(), **lane_shape(queue))
     oldest = ready_in_lane(queue, lanes).limit(ONE).lateral("oldest")
     urgency = pressing(lanes, oldest).label("urgency")
+    lane = (lanes.c[name] for name in lane_shape(queue))
+    start = (oldest.c.available_at.label("since"), oldest.c.id.label("after_id"))
     return (
-        select(*lanes.c, urgency)
+        select(*lane, *start, urgency)
         .select_from(lanes.join(oldest, true()))
         .where(not_paused(queue, lanes.c.partition if queue.partitions else None))
         .order_by(urgency.desc())

@@ -404,7 +404,7 @@ def test_with_marks_a_claim_does_not_walk_over_what_ended_while_an_old_transacti
         (from_the_front,) = plans(deep, claim(None))
         from_the_marks = plans(deep, claim(marks))
 
-    assert buffers(from_the_front) > gone
+    assert gone < buffers(from_the_front) < 2 * gone  # each dead row is passed once
     assert_in_proportion(from_the_marks, 10)
 
 
